@@ -4,8 +4,19 @@
 //! validation of wire data), the identities and roles in certificates, and the settings of channels. It
 //! guarantees that whatever passed a conversion is valid: handlers and deciders never check a field again.
 
+pub mod channel;
+pub mod identity;
+pub mod status;
+pub mod tls;
+
 /// Generated messages, clients and servers of package `mha.v1`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    unused_qualifications
+)]
 pub mod v1 {
     tonic::include_proto!("mha.v1");
 }
