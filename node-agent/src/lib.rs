@@ -1,1 +1,16 @@
-//! node-agent
+//! The agent on every MySQL host: watches, saves, cuts, ships and applies logs, and fences.
+//!
+//! One agent serves any number of local servers. It acts only on typed intentions received over gRPC with mutual
+//! TLS; it never takes SQL or a shell command from the wire. Every change is bound to the (epoch, operation) pair
+//! that the agent has stored for the cluster.
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod fence;
+pub mod logs;
+pub mod mysqld;
+pub mod replication;
+pub mod rpc;
+pub mod source;
+pub mod state;

@@ -1,3 +1,3 @@
-//! Entry point.
+//! Entry point: the command line, logging, the TLS provider, and the exit code.
 
 fn main() {}

@@ -1,0 +1,140 @@
+//! The agent's configuration: what the operator wrote, checked once, then valid by construction.
+//!
+//! [`Config::load`] reads the YAML file into raw structs that refuse unknown keys ([`raw`]) and turns them into
+//! the resolved [`Config`] below. A resolved value exists only if names are well-formed and unique, password
+//! files are private to their owner, and plain text is confined to loopback. Relative paths count from the
+//! configuration file's folder.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod error;
+mod raw;
+mod resolve;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+pub use error::ConfigError;
+pub use secret::{Secret, SecretFile};
+
+/// Where the configuration is looked for unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/mha/node-agent.yaml";
+
+/// The whole configuration of one agent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of the agent, as in its certificate.
+    pub name: String,
+    /// Address of the gRPC server; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Everything the agent keeps: epochs, holds, channel records, segments. Absolute.
+    pub state_dir: PathBuf,
+    /// How connections are protected.
+    pub security: Security,
+    /// How long segments are kept after they were written.
+    pub segment_keep: Duration,
+    /// Servers of this host, in the order of the file; never empty, names unique.
+    pub servers: Vec<ServerConfig>,
+}
+
+/// How connections are protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Security {
+    /// Mutual TLS.
+    Tls(TlsFiles),
+    /// No TLS; the listen address is loopback.
+    PlainText,
+}
+
+/// PEM files of the agent's identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authority whose certificates are accepted.
+    pub ca: PathBuf,
+    /// Own certificate chain.
+    pub cert: PathBuf,
+    /// Own key; private to its owner.
+    pub key: PathBuf,
+}
+
+/// One local server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Name in every call: `db1:3306`.
+    pub name: String,
+    /// Cluster the server belongs to.
+    pub cluster: String,
+    /// Unix socket of mysqld.
+    pub socket: PathBuf,
+    /// Account; `None` means the OS user's name (socket authentication).
+    pub user: Option<String>,
+    /// File with the account's password; `None` means none.
+    pub password_file: Option<SecretFile>,
+    /// Replication account for repoints; `None`: as the channel has it.
+    pub replication_user: Option<String>,
+    /// File with its password.
+    pub replication_password_file: Option<SecretFile>,
+    /// Data directory; `None`: asked from the server while it lives and remembered.
+    pub datadir: Option<PathBuf>,
+    /// How long relay logs are kept aside.
+    pub relay_keep: RelayKeep,
+    /// `<state>/servers/NAME`: where this server's state files are (`remembered.json`, `hold.json`, `channel.json`).
+    pub state_dir: PathBuf,
+}
+
+/// Limits of the relay logs kept aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayKeep {
+    /// Share of the file system they may take, in percent.
+    pub percent_of_disk: u8,
+    /// Age at which they are dropped, counted from the last change of the file.
+    pub age: Duration,
+}
+
+impl Default for RelayKeep {
+    fn default() -> Self {
+        Self {
+            percent_of_disk: 10,
+            age: Duration::from_secs(7 * 86_400),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        Self::parse(&text, path, folder)
+    }
+
+    /// Checks the configuration `text`, found at `path` (for messages), with relative paths counted from `folder`.
+    pub fn parse(text: &str, path: &Path, folder: &Path) -> Result<Self, ConfigError> {
+        let raw: raw::RawConfig =
+            serde_yaml::from_str(text).map_err(|source| ConfigError::Syntax {
+                path: path.to_path_buf(),
+                source,
+            })?;
+        resolve::resolve(raw, folder)
+    }
+
+    /// The server of this name, if the agent has it.
+    pub fn server(&self, name: &str) -> Option<&ServerConfig> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// Root of the segment store.
+    pub fn segments_dir(&self) -> PathBuf {
+        self.state_dir.join("segments")
+    }
+
+    /// Folder of the stored epochs.
+    pub fn epochs_dir(&self) -> PathBuf {
+        self.state_dir.join("epochs")
+    }
+}

@@ -1,0 +1,1 @@
+//! Keeping a deposed primary from taking writes.

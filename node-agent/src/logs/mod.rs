@@ -1,0 +1,1 @@
+//! Binary logs, relay logs and the segments cut from them.

@@ -1,0 +1,1 @@
+//! The local mysqld: its process, its connection, its SQL dialect, and what it says about itself.

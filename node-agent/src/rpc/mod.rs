@@ -1,0 +1,1 @@
+//! The gRPC surface: thin handlers, one file per call.

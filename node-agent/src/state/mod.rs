@@ -1,0 +1,5 @@
+//! What the agent keeps on disk between its runs: epochs, remembered facts, holds, segments.
+//!
+//! Every file here appears whole: written to a temporary file, synced, renamed, and the directory synced.
+
+pub mod durable;
