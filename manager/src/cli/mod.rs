@@ -1,0 +1,117 @@
+//! The command line: what may be typed, and which module runs it. Output goes to the streams of [`Streams`], so that
+//! a test can run a command without a process.
+
+mod certs;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit_code::ExitCode;
+
+/// Failover manager for MySQL and MariaDB replication clusters.
+#[derive(Debug, Parser)]
+#[command(name = "mha-manager", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Certificates for managers, agents and observers.
+    #[command(subcommand)]
+    Certs(certs::CertsCommand),
+}
+
+/// Where a command writes.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut (dyn Write + Send),
+    /// What went wrong, and what is going on.
+    pub err: &'a mut (dyn Write + Send),
+}
+
+impl std::fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+impl Streams<'_> {
+    /// Prints an error with its whole chain of causes, once.
+    pub fn error(&mut self, error: &dyn std::error::Error) {
+        let mut line = format!("mha-manager: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            line.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        // A closed stderr must not change what the command does.
+        let _ = writeln!(self.err, "{line}");
+    }
+}
+
+/// Runs the command line on the process's own streams.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    run(
+        args,
+        &mut Streams {
+            out: &mut out,
+            err: &mut err,
+        },
+    )
+}
+
+/// Runs a command line: `args` starts with the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> ExitCode {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => match cli.command {
+            Command::Certs(command) => certs::run(command, streams),
+        },
+        Err(error) => {
+            let text = error.render();
+            if error.use_stderr() {
+                let _ = write!(streams.err, "{text}");
+                ExitCode::Usage
+            } else {
+                let _ = write!(streams.out, "{text}");
+                ExitCode::Done
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_2_and_help_with_0() {
+        for (args, expected) in [
+            (vec!["mha-manager", "nonsense"], ExitCode::Usage),
+            (vec!["mha-manager", "--help"], ExitCode::Done),
+            (vec!["mha-manager", "certs", "issue"], ExitCode::Usage),
+        ] {
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let code = run(
+                args.iter().map(OsString::from),
+                &mut Streams {
+                    out: &mut out,
+                    err: &mut err,
+                },
+            );
+            assert_eq!(code, expected, "{args:?}");
+            assert_eq!(out.is_empty(), expected == ExitCode::Usage, "{args:?}");
+        }
+    }
+}
