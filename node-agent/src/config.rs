@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proto::tls::TlsPaths;
+
 mod error;
 mod raw;
 mod resolve;
@@ -43,20 +45,9 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
     /// Mutual TLS.
-    Tls(TlsFiles),
+    Tls(TlsPaths),
     /// No TLS; the listen address is loopback.
     PlainText,
-}
-
-/// PEM files of the agent's identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Authority whose certificates are accepted.
-    pub ca: PathBuf,
-    /// Own certificate chain.
-    pub cert: PathBuf,
-    /// Own key; private to its owner.
-    pub key: PathBuf,
 }
 
 /// One local server.

@@ -25,7 +25,7 @@ pub enum ConfigError {
         #[source]
         source: serde_yaml::Error,
     },
-    /// A name with characters that cannot be part of a file name, a certificate or a call.
+    /// A name with characters that cannot be part of a file name or a call.
     #[error("{key}: {found:?} is no name: expected {expected}")]
     BadName {
         /// The key.
@@ -34,6 +34,15 @@ pub enum ConfigError {
         expected: &'static str,
         /// What was found.
         found: String,
+    },
+    /// The agent's name or a cluster cannot stand in a certificate.
+    #[error("{keys}")]
+    BadIdentity {
+        /// The keys concerned.
+        keys: String,
+        /// Which rule is broken.
+        #[source]
+        source: proto::identity::IdentityError,
     },
     /// Two servers of one name, or of names that would share a state folder.
     #[error("servers: {first:?} and {second:?} collide; each server needs a name of its own")]

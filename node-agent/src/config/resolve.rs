@@ -5,16 +5,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proto::identity::{Identity, Role};
+use proto::tls::TlsPaths;
+
 use super::raw::{RawConfig, RawRelayKeep, RawServer, RawTls};
 use super::secret::check_private;
-use super::{Config, ConfigError, RelayKeep, SecretFile, Security, ServerConfig, TlsFiles};
+use super::{Config, ConfigError, RelayKeep, SecretFile, Security, ServerConfig};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Ten years; beyond it a number of days is a slip of the pen.
 const MOST_DAYS: u64 = 3_650;
 
 pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigError> {
-    check_name("name", &raw.name, NameKind::Plain)?;
     let security = match (raw.tls, raw.plaintext) {
         (Some(tls), false) => Security::Tls(resolve_tls(tls, folder)?),
         (None, true) if raw.listen.ip().is_loopback() => Security::PlainText,
@@ -40,6 +42,8 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
     if raw.servers.is_empty() {
         return Err(ConfigError::NoServers);
     }
+    let clusters: Vec<String> = raw.servers.iter().map(|s| s.cluster.clone()).collect();
+    check_identity(&raw.name, &clusters)?;
     let mut by_folder: BTreeMap<String, String> = BTreeMap::new();
     let mut servers = Vec::with_capacity(raw.servers.len());
     for (index, server) in raw.servers.into_iter().enumerate() {
@@ -62,8 +66,8 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
     })
 }
 
-fn resolve_tls(raw: RawTls, folder: &Path) -> Result<TlsFiles, ConfigError> {
-    let tls = TlsFiles {
+fn resolve_tls(raw: RawTls, folder: &Path) -> Result<TlsPaths, ConfigError> {
+    let tls = TlsPaths {
         ca: against(folder, raw.ca),
         cert: against(folder, raw.cert),
         key: against(folder, raw.key),
@@ -81,8 +85,7 @@ fn resolve_server(
     state_dir: &Path,
 ) -> Result<ServerConfig, ConfigError> {
     let key = |name: &str| format!("servers[{index}].{name}");
-    check_name(&key("name"), &raw.name, NameKind::Server)?;
-    check_name(&key("cluster"), &raw.cluster, NameKind::Plain)?;
+    check_server_name(&key("name"), &raw.name)?;
     if raw.password_file.is_some() && raw.user.is_none() {
         return Err(ConfigError::Incomplete {
             key: key("password_file"),
@@ -171,36 +174,30 @@ fn in_range(key: &str, found: u64, minimum: u64, maximum: u64) -> Result<u64, Co
     })
 }
 
-#[derive(Clone, Copy)]
-enum NameKind {
-    /// Agent and cluster names: parts of host names in certificates.
-    Plain,
-    /// Server names: a port may follow.
-    Server,
+/// Agent and cluster names stand in certificates: the certificate's own rules decide.
+fn check_identity(name: &str, clusters: &[String]) -> Result<(), ConfigError> {
+    for (index, cluster) in clusters.iter().enumerate() {
+        Identity::new(cluster, Role::Agent, name).map_err(|source| ConfigError::BadIdentity {
+            keys: format!("name and servers[{index}].cluster"),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
-fn check_name(key: &str, name: &str, kind: NameKind) -> Result<(), ConfigError> {
-    let extra = match kind {
-        NameKind::Plain => "-.",
-        NameKind::Server => "-._:",
-    };
+fn check_server_name(key: &str, name: &str) -> Result<(), ConfigError> {
     let well_formed = !name.is_empty()
         && name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || extra.contains(c));
+            .all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
     if well_formed {
         return Ok(());
     }
     Err(ConfigError::BadName {
         key: key.to_owned(),
-        expected: match kind {
-            NameKind::Plain => "1 to 63 letters, digits, '-' or '.', a letter or digit first",
-            NameKind::Server => {
-                "1 to 63 letters, digits, '-', '.', '_' or ':', a letter or digit first"
-            }
-        },
+        expected: "1 to 63 letters, digits, '-', '.', '_' or ':', a letter or digit first",
         found: name.to_owned(),
     })
 }

@@ -3,3 +3,7 @@
 //! Every file here appears whole: written to a temporary file, synced, renamed, and the directory synced.
 
 pub mod durable;
+pub mod epoch;
+#[cfg(test)]
+mod epoch_tests;
+pub mod names;
