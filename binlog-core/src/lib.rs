@@ -1,1 +1,45 @@
-//! binlog-core
+#![allow(clippy::todo)] // only until the bodies follow
+//! Reads, verifies, locates, cuts and joins MySQL and MariaDB binary logs and relay logs.
+//!
+//! What holds for the whole crate:
+//!
+//! - **No input makes it panic.** Every byte of a file is checked before use, every length is bounded before memory is
+//!   taken for it, arithmetic on offsets is checked. There is no `unsafe` code.
+//! - **Memory is constant** whatever the size of a file or an event: files are read by positioned reads into one buffer,
+//!   events over 1 MiB are verified and copied in blocks.
+//! - **The end of data is a value, not an error**: how a log ends is a [`LogEnd`], and a cut that finds nothing is a
+//!   [`CutPlan::Nothing`].
+//! - **Nothing is accepted silently**: each event must continue where the one before it ended; what is missing is a
+//!   hole that is reported with both ends. The kinds of gaps that are normal are listed in [`extent`].
+//!
+//! The crate knows neither async, nor network, nor SQL.
+
+pub mod binary_log;
+pub mod checksum;
+pub mod end;
+pub mod error;
+pub mod event;
+pub mod extent;
+pub mod gtid;
+pub mod index;
+pub mod position;
+pub mod relay_log;
+pub mod segment;
+
+pub use binary_log::BinaryLogs;
+pub use end::LogEnd;
+pub use error::LogError;
+pub use event::{EventHeader, EventType};
+pub use extent::{EventDigest, Located, Survey, TransactionRef, UnfinishedTail};
+pub use gtid::{Gtid, GtidError, GtidSet, MariaDbGtid, MariaDbGtidPos};
+pub use index::{MasterInfo, RelayLogInfo, read_index};
+pub use position::{
+    BinlogFileName, BinlogPosition, PositionError, RelayFileName, RelayPosition, ServerId,
+    StreamRange,
+};
+pub use relay_log::RelayLogs;
+pub use segment::{
+    ChainEvents, Cut, CutPlan, EventBlocks, EventBytes, FormatDescriptionPatch, Manifest,
+    ManifestExtent, NothingReason, NothingToCut, SegmentChain, StreamedEvent,
+    patch_format_description,
+};
