@@ -6,4 +6,5 @@
 
 pub mod certs;
 pub mod cli;
+pub mod config;
 pub mod exit_code;

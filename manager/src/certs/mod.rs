@@ -9,6 +9,7 @@ mod files;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use proto::identity::{Identity, IdentityError, Role};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -23,9 +24,6 @@ const AUTHORITY_VALIDITY: Duration = Duration::days(7300);
 /// Certificates are valid from a little before now: the hosts' clocks differ.
 const CLOCK_SLACK: Duration = Duration::hours(24);
 
-/// Longest name or cluster: a DNS label.
-const MAX_NAME: usize = 63;
-
 /// What a certificate's holder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CertificateRole {
@@ -37,12 +35,12 @@ pub enum CertificateRole {
     Observer,
 }
 
-impl CertificateRole {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Manager => "manager",
-            Self::Agent => "agent",
-            Self::Observer => "observer",
+impl From<CertificateRole> for Role {
+    fn from(role: CertificateRole) -> Self {
+        match role {
+            CertificateRole::Manager => Self::Manager,
+            CertificateRole::Agent => Self::Agent,
+            CertificateRole::Observer => Self::Observer,
         }
     }
 }
@@ -90,22 +88,12 @@ pub enum CertsError {
         #[source]
         source: std::io::Error,
     },
-    /// A name that cannot be part of a certificate's names.
-    #[error(
-        "{what} `{value}` must be 1 to {MAX_NAME} of the characters A-Z a-z 0-9 . _ - and start and end with a letter or digit"
-    )]
-    BadName {
-        /// Which name.
-        what: &'static str,
-        /// What was given.
-        value: String,
-    },
-    /// `*` for something that is no manager.
-    #[error("cluster `*` is for managers only, not for role {role}")]
-    AnyClusterNotManager {
-        /// The role asked for.
-        role: &'static str,
-    },
+    /// Cluster, role and name make no identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// `ca` is the authority itself.
+    #[error("the name `ca` belongs to the authority; choose another")]
+    ReservedName,
     /// A given host is neither an address nor a DNS name.
     #[error("host `{value}` is neither an address nor a DNS name")]
     BadHost {
@@ -176,7 +164,9 @@ pub fn issue(
     now: OffsetDateTime,
 ) -> Result<WrittenPair, CertsError> {
     let name = request.name.as_str();
-    check_name("name", name)?;
+    if name == "ca" {
+        return Err(CertsError::ReservedName);
+    }
     let names = subject_alt_names(request)?;
     let pair = WrittenPair {
         certificate: dir.join(format!("{name}.pem")),
@@ -228,33 +218,17 @@ fn distinguished_name(common_name: &str) -> DistinguishedName {
 }
 
 fn subject_alt_names(request: &CertificateRequest) -> Result<Vec<SanType>, CertsError> {
-    let role = request.role.as_str();
-    let name = request.name.as_str();
     let mut names = Vec::new();
     for cluster in &request.clusters {
-        let label = if cluster == "*" {
-            if request.role != CertificateRole::Manager {
-                return Err(CertsError::AnyClusterNotManager { role });
-            }
-            "any"
-        } else {
-            check_name("cluster", cluster)?;
-            cluster.as_str()
-        };
-        names.push(SanType::URI(text(format!(
-            "mha://{cluster}/{role}/{name}"
-        ))?));
-        names.push(SanType::DnsName(text(format!(
-            "{name}.{label}.{role}.mha"
-        ))?));
+        let identity = Identity::new(cluster, request.role.into(), &request.name)?;
+        names.push(SanType::URI(text(identity.uri())?));
+        names.push(SanType::DnsName(text(identity.dns_name())?));
     }
     for host in &request.hosts {
         names.push(match host.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) => {
-                check_name("host", host).map_err(|_| CertsError::BadHost {
-                    value: host.clone(),
-                })?;
+                check_host(host)?;
                 SanType::DnsName(text(host.clone())?)
             }
         });
@@ -266,21 +240,20 @@ fn text(value: String) -> Result<rcgen::string::Ia5String, CertsError> {
     rcgen::string::Ia5String::try_from(value.as_str()).map_err(CertsError::make(&value))
 }
 
-fn check_name(what: &'static str, value: &str) -> Result<(), CertsError> {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let good = value.len() <= MAX_NAME
-        && value
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        && !value.contains("..")
-        && edge(value.chars().next())
-        && edge(value.chars().last())
-        && value != "ca";
-    if good {
+/// A DNS name: TLS libraries refuse a certificate with a name that is none.
+fn check_host(value: &str) -> Result<(), CertsError> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if value.len() <= 253 && value.split('.').all(label) {
         Ok(())
     } else {
-        Err(CertsError::BadName {
-            what,
+        Err(CertsError::BadHost {
             value: value.to_owned(),
         })
     }
@@ -411,16 +384,6 @@ mod tests {
     }
 
     #[test]
-    fn any_cluster_is_for_managers_only() {
-        let mut wanted = request(CertificateRole::Agent, "db1");
-        wanted.clusters = vec!["*".into()];
-        assert!(matches!(
-            subject_alt_names(&wanted),
-            Err(CertsError::AnyClusterNotManager { role: "agent" })
-        ));
-    }
-
-    #[test]
     fn keys_are_private_and_nothing_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let now = OffsetDateTime::now_utc();
@@ -443,13 +406,28 @@ mod tests {
     }
 
     #[test]
-    fn bad_names_are_refused() {
-        for bad in ["", "a/b", "../x", "-a", "a.", "a..b", "a b", "ca", "é"] {
-            let refused = check_name("name", bad);
-            assert!(matches!(refused, Err(CertsError::BadName { .. })), "{bad}");
+    fn names_that_cannot_be_dialled_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = OffsetDateTime::now_utc();
+        init(dir.path(), "test authority", now).unwrap();
+        for bad in ["", "a/b", "../x", "-a", "a.b", "a b", "é", "Db1"] {
+            let refused = issue(dir.path(), &request(CertificateRole::Agent, bad), now);
+            assert!(matches!(refused, Err(CertsError::Identity(_))), "{bad}");
         }
-        for good in ["db1", "db-1.example_net", "A"] {
-            assert!(check_name("name", good).is_ok(), "{good}");
+        let refused = issue(dir.path(), &request(CertificateRole::Agent, "ca"), now);
+        assert!(matches!(refused, Err(CertsError::ReservedName)));
+        let mut wanted = request(CertificateRole::Agent, "db1");
+        wanted.clusters = vec!["*".into()];
+        let refused = issue(dir.path(), &wanted, now);
+        assert!(matches!(refused, Err(CertsError::Identity(_))));
+        for bad in ["", "a..b", "-a", "a b"] {
+            assert!(
+                matches!(check_host(bad), Err(CertsError::BadHost { .. })),
+                "{bad}"
+            );
         }
+        assert!(check_host("db-1.example").is_ok());
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 2, "a refused request leaves nothing");
     }
 }

@@ -79,9 +79,9 @@ fn report(written: Result<WrittenPair, CertsError>, streams: &mut Streams<'_>) -
         Err(error) => {
             streams.error(&error);
             match error {
-                CertsError::BadName { .. }
-                | CertsError::BadHost { .. }
-                | CertsError::AnyClusterNotManager { .. } => ExitCode::Usage,
+                CertsError::BadHost { .. } | CertsError::Identity(_) | CertsError::ReservedName => {
+                    ExitCode::Usage
+                }
                 CertsError::Exists { .. }
                 | CertsError::Io { .. }
                 | CertsError::Authority { .. }

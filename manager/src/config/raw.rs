@@ -1,0 +1,74 @@
+//! What may stand in the file, key by key; nothing is checked here but names and shapes.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    pub(super) cluster: String,
+    pub(super) manager_name: Option<String>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) tls: Option<proto::tls::TlsPaths>,
+    pub(super) plaintext: Option<bool>,
+    pub(super) servers: Vec<Server>,
+    #[serde(default)]
+    pub(super) monitor: Monitor,
+    #[serde(default)]
+    pub(super) failover: Failover,
+}
+
+/// One of `servers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) agent: String,
+    pub(super) agent_name: Option<String>,
+    pub(super) candidate: Option<Candidate>,
+    pub(super) ignore_fail: Option<bool>,
+}
+
+/// `candidate`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Candidate {
+    Preferred,
+    Allowed,
+    Never,
+}
+
+/// `monitor`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Monitor {
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ping_timeout: Option<String>,
+}
+
+/// `failover`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failover {
+    pub(super) on_unreachable_log: Option<OnUnreachableLog>,
+    pub(super) save_timeout: Option<String>,
+    pub(super) progress_timeout: Option<String>,
+    pub(super) call_timeout: Option<String>,
+    pub(super) connect_timeout: Option<String>,
+    pub(super) check_delay: Option<bool>,
+    pub(super) max_delay_bytes: Option<u64>,
+    pub(super) latest_priority: Option<bool>,
+}
+
+/// `failover.on_unreachable_log`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnUnreachableLog {
+    Proceed,
+    Stop,
+}

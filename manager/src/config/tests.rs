@@ -1,0 +1,199 @@
+//! Tables of good and bad files.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = "\
+cluster: app1
+plaintext: true
+state_dir: state
+servers:
+  - { name: 'db1:3306', host: 127.0.0.1, port: 3306, agent: '127.0.0.1:7306', candidate: preferred }
+  - { name: 'db2:3306', host: db2.example, agent: '127.0.0.2:7306', agent_name: two, ignore_fail: true }
+failover:
+  on_unreachable_log: stop
+  save_timeout: 5s
+";
+
+fn load_text(text: &str) -> Result<ClusterConfig, ConfigError> {
+    let path = Path::new("/etc/mha/app1.yaml");
+    resolved::resolve(path, parse(path, text)?)
+}
+
+#[test]
+fn a_good_file_is_resolved_with_defaults() {
+    let config = load_text(GOOD).unwrap();
+    assert_eq!(config.cluster, "app1");
+    assert_eq!(config.state_dir, Path::new("/etc/mha/state"));
+    let [one, two] = config.servers.as_slice() else {
+        panic!("two servers")
+    };
+    assert_eq!(one.candidacy, Candidacy::Preferred);
+    assert_eq!(one.agent.dns_name, "db1.app1.agent.mha");
+    assert_eq!(two.agent.dns_name, "two.app1.agent.mha");
+    assert_eq!(two.address.to_string(), "db2.example:3306");
+    assert!(two.ignore_fail && !one.ignore_fail);
+    assert_eq!(config.failover.on_unreachable_log, UnreachableLog::Stop);
+    assert_eq!(config.failover.save_timeout, Duration::from_secs(5));
+    assert_eq!(config.failover.progress_timeout, Duration::from_secs(30));
+    assert_eq!(config.monitor.ping_timeout, Duration::from_secs(1));
+    assert_eq!(config.find("127.0.0.1:3306").unwrap().name, "db1:3306");
+    assert_eq!(config.find("db2:3306").unwrap().name, "db2:3306");
+    assert!(config.find("db3:3306").is_none());
+}
+
+#[test]
+fn bad_files_are_refused_with_key_or_line() {
+    let table: &[(&str, &str, &str)] = &[
+        (
+            "cluster: app1",
+            "cluster: App 1",
+            "cluster: expected a DNS label",
+        ),
+        ("plaintext: true\n", "", "tls: expected ca, cert and key"),
+        (
+            "candidate: preferred",
+            "canddate: preferred",
+            "did you mean `candidate`?",
+        ),
+        ("candidate: preferred", "canddate: preferred", "line 5"),
+        ("candidate: preferred", "candidate: perhaps", "line 5"),
+        (
+            "save_timeout: 5s",
+            "save_timeout: 5",
+            "failover.save_timeout: expected a duration",
+        ),
+        (
+            "save_timeout: 5s",
+            "save_timeout: 0s",
+            "failover.save_timeout: expected a duration",
+        ),
+        (
+            "save_timeout: 5s",
+            "safe_timeout: 5s",
+            "did you mean `save_timeout`?",
+        ),
+        (
+            "agent: '127.0.0.1:7306'",
+            "agent: 10.0.0.1",
+            "servers[0].agent: expected host:port",
+        ),
+        (
+            "agent: '127.0.0.1:7306'",
+            "agent: '10.0.0.1:7306'",
+            "servers[0].agent: expected a loopback",
+        ),
+        (
+            "agent: '127.0.0.1:7306'",
+            "agent: 'localhost:7306'",
+            "servers[0].agent: expected a loopback",
+        ),
+        (
+            "name: 'db2:3306'",
+            "name: 'db1:3306'",
+            "servers[1].name: expected a name no other",
+        ),
+        (
+            "host: db2.example",
+            "host: 127.0.0.1",
+            "servers[1].host: expected an address no other",
+        ),
+        (
+            "agent_name: two",
+            "agent_name: Two.x",
+            "servers[1].agent_name: expected the name in",
+        ),
+        ("port: 3306", "port: 0", "servers[0].port: expected a port"),
+        ("port: 3306", "port: 70000", "line 5"),
+        (
+            "host: db2.example",
+            "host: 'db2 example'",
+            "servers[1].host: expected a host name",
+        ),
+        (
+            "name: 'db1:3306'",
+            "name: ''",
+            "servers[0].name: expected a name",
+        ),
+        ("cluster: app1\n", "", "missing field `cluster`"),
+        ("plaintext: true", "plaintext: yes please", "line 2"),
+        ("failover:", "fail_over:", "line"),
+        ("ignore_fail: true", "ignore_fail: 1", "line 6"),
+        ("cluster: app1", "cluster: [", "line"),
+    ];
+    for (from, to, expected) in table {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replacen(from, to, 1);
+        let error = load_text(&text).expect_err(to);
+        let mut shown = error.to_string();
+        if let Some(source) = std::error::Error::source(&error) {
+            shown.push_str(&format!(": {source}"));
+        }
+        assert!(shown.contains(expected), "{to}: {shown}");
+        assert!(shown.contains("app1.yaml"), "{to}: {shown}");
+    }
+}
+
+#[test]
+fn one_server_is_no_cluster() {
+    let text = GOOD
+        .lines()
+        .filter(|l| !l.contains("db2"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let error = load_text(&text).unwrap_err().to_string();
+    assert!(error.contains("at least two servers"), "{error}");
+}
+
+#[test]
+fn password_files_of_others_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "secret\nsecond line\n").unwrap();
+    let config = dir.path().join("app1.yaml");
+    std::fs::write(
+        &config,
+        format!("{GOOD}monitor: {{ user: mha, password_file: password }}\n"),
+    )
+    .unwrap();
+    std::fs::set_permissions(&password, PermissionsExt::from_mode(0o640)).unwrap();
+    assert!(matches!(
+        load(&config),
+        Err(ConfigError::SecretMode { mode: 0o640, .. })
+    ));
+    std::fs::set_permissions(&password, PermissionsExt::from_mode(0o600)).unwrap();
+    let loaded = load(&config).unwrap();
+    let secret = loaded.monitor.password.unwrap();
+    assert_eq!(secret.reveal(), "secret");
+    assert!(!format!("{secret:?}").contains("secret\""));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let error = load(Path::new("/nonexistent/app1.yaml")).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/app1.yaml"));
+}
+
+#[test]
+fn addresses_are_host_and_port() {
+    for (text, good) in [
+        ("db1:3306", true),
+        ("127.0.0.1:3306", true),
+        ("[::1]:3306", true),
+        ("db1", false),
+        ("db1:0", false),
+        ("db1:x", false),
+        (":3306", false),
+        ("a b:3306", false),
+        ("a:b:3306", false),
+    ] {
+        assert_eq!(text.parse::<HostPort>().is_ok(), good, "{text}");
+    }
+    assert_eq!(
+        "[::1]:1".parse::<HostPort>().unwrap().to_string(),
+        "[::1]:1"
+    );
+}
