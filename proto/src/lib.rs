@@ -5,6 +5,7 @@
 //! guarantees that whatever passed a conversion is valid: handlers and deciders never check a field again.
 
 pub mod channel;
+pub mod convert;
 pub mod identity;
 pub mod status;
 pub mod tls;
