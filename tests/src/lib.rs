@@ -1,1 +1,8 @@
-//! tests
+//! Real servers and scenarios.
+//!
+//! [`sandbox`] obtains real MySQL and MariaDB servers, runs them as clusters with agents and a manager, and injects
+//! faults. The scenario tests, the demo and the long suites are built on it. Nothing here is installed system-wide,
+//! nothing needs root, and everything a value started ends when the value is dropped.
+
+pub mod cli;
+pub mod sandbox;

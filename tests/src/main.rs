@@ -1,3 +1,10 @@
-//! Entry point.
+//! `sandbox`: real servers by hand, and the demo.
 
-fn main() {}
+use std::process::ExitCode;
+
+use tests::cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    cli::run().await
+}

@@ -1,0 +1,216 @@
+//! The command line of `sandbox`. Output for programs goes to standard output, progress to standard error.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::sandbox::cluster::{self, AGENT, APPLICATION, Account, MONITOR, REPLICATION};
+use crate::sandbox::error::chain;
+use crate::sandbox::{
+    Cluster, ClusterSpec, Replication, SandboxError, ServerKind, fetch, template,
+};
+
+/// Runs real MySQL and MariaDB servers in a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "sandbox", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch servers into the cache, so that later runs need no network.
+    Fetch {
+        /// Names of servers; all if none is given.
+        #[arg(value_parser = parse_kind)]
+        servers: Vec<ServerKind>,
+    },
+    /// Run a cluster until Enter, end of input, Ctrl-C or SIGTERM; prints how to reach it as JSON.
+    Up {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Number of replicas.
+        #[arg(long, default_value_t = 2)]
+        replicas: u8,
+        /// Let MariaDB replicas follow by GTID (MASTER_USE_GTID=slave_pos).
+        #[arg(long)]
+        slave_pos: bool,
+        /// An option of all servers, as in my.cnf; an empty value stands for an option without one.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_option)]
+        options: Vec<(String, String)>,
+    },
+}
+
+fn parse_kind(given: &str) -> Result<ServerKind, String> {
+    given
+        .parse()
+        .map_err(|error: SandboxError| error.to_string())
+}
+
+fn parse_option(given: &str) -> Result<(String, String), String> {
+    let (name, value) = given.split_once('=').unwrap_or((given, ""));
+    if name.is_empty() {
+        Err("wanted NAME=VALUE".to_owned())
+    } else {
+        Ok((name.to_owned(), value.to_owned()))
+    }
+}
+
+/// Parses the arguments and runs the command.
+pub async fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Fetch { servers } => fetch_all(servers).await,
+        Command::Up {
+            server,
+            replicas,
+            slave_pos,
+            options,
+        } => {
+            let mut spec = ClusterSpec::new(server).replicas(replicas);
+            if slave_pos {
+                spec = spec.replication(Replication::SlavePos);
+            }
+            for (name, value) in options {
+                spec = spec.set(&name, value);
+            }
+            up(spec).await
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sandbox: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn fetch_all(servers: Vec<ServerKind>) -> Result<(), SandboxError> {
+    let kinds = if servers.is_empty() {
+        ServerKind::ALL.to_vec()
+    } else {
+        servers
+    };
+    for kind in kinds {
+        let distribution = tokio::task::spawn_blocking(move || {
+            let distribution = fetch::ensure(kind)?;
+            template::ensure(&distribution)?;
+            Ok::<_, SandboxError>(distribution)
+        })
+        .await
+        .map_err(|error| SandboxError::Io {
+            action: "fetch",
+            path: kind.name().into(),
+            source: io::Error::other(error),
+        })??;
+        print(&format!(
+            "{kind}: {} at {}",
+            distribution.provenance.version,
+            distribution.mysqld.display()
+        ))?;
+    }
+    Ok(())
+}
+
+async fn up(spec: ClusterSpec) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let cluster = tokio::select! {
+        cluster = Cluster::start(spec) => cluster?,
+        () = interrupted.wait() => return Ok(()),
+    };
+    print(&describe(&cluster).await?)?;
+    eprintln!("sandbox: running; Enter, end of input or Ctrl-C stops it");
+    let (sender, entered) = tokio::sync::oneshot::channel();
+    // A thread of its own: tokio's standard input would keep the runtime from ending.
+    std::thread::spawn(move || {
+        // A byte, the end, or an input that cannot be read: all mean stop.
+        let _ = io::stdin().read(&mut [0_u8; 1]);
+        let _ = sender.send(());
+    });
+    tokio::select! {
+        _ = entered => {}
+        () = interrupted.wait() => {}
+    }
+    futures::future::try_join_all(cluster.servers().iter().map(|server| server.stop())).await?;
+    Ok(())
+}
+
+/// SIGINT and SIGTERM.
+struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn stop_signals() -> Result<StopSignals, SandboxError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| SandboxError::Io {
+            action: "listen for",
+            path: "signals".into(),
+            source,
+        })
+    };
+    Ok(StopSignals {
+        interrupt: listen(SignalKind::interrupt())?,
+        terminate: listen(SignalKind::terminate())?,
+    })
+}
+
+async fn describe(cluster: &Cluster) -> Result<String, SandboxError> {
+    let mut servers = Vec::new();
+    for server in cluster.servers() {
+        let end = cluster::master_status(server).await?;
+        servers.push(serde_json::json!({
+            "name": server.name(),
+            "host": server.address().to_string(),
+            "port": server.port(),
+            "server_id": server.server_id(),
+            "socket": server.socket(),
+            "datadir": server.datadir(),
+            "config": server.config_file(),
+            "error_log": server.error_log(),
+            "binlog": server.binlog_base(),
+            "relay_log": server.relay_base(),
+            "pid": server.pid(),
+            "binlog_file": end.file,
+            "binlog_position": end.position,
+        }));
+    }
+    let account = |account: Account| serde_json::json!({ "user": account.user, "password": account.password });
+    let all = serde_json::json!({
+        "server": cluster.kind().name(),
+        "folder": cluster.dir(),
+        "servers": servers,
+        "accounts": {
+            "root": { "user": "root", "password": "", "through": "socket" },
+            "agent": account(AGENT),
+            "monitor": account(MONITOR),
+            "replication": account(REPLICATION),
+            "application": account(APPLICATION),
+        },
+    });
+    Ok(format!("{all:#}"))
+}
+
+fn print(text: &str) -> Result<(), SandboxError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|source| SandboxError::Io {
+            action: "write",
+            path: "standard output".into(),
+            source,
+        })
+}

@@ -1,0 +1,260 @@
+//! MariaDB from the Debian archive, with apt's state, lists and cache in a private folder.
+//!
+//! apt-get runs as the present user and touches nothing of the system: it reads which archive the machine uses, then
+//! works on a sources list of its own. `/dev/null` as dpkg's status file makes it ignore what is installed, so the
+//! packages of Debian 12 come whatever release the machine runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{Package, mib, package};
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::progress;
+use crate::sandbox::tool::{APT_GET, DPKG};
+
+const RELEASE: &str = "bookworm";
+const LINE: &str = "10.11";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const PACKAGES: [&str; 5] = [
+    "mariadb-server-core",
+    "mariadb-server",
+    "liburing2",
+    "libnuma1",
+    "libaio1",
+];
+
+/// Downloads and unpacks into `folder`. The packages themselves are not kept.
+pub(super) fn fetch_mariadb_1011(folder: &Path) -> Result<Vec<Package>, SandboxError> {
+    let started = Instant::now();
+    let apt = Apt::new(&folder.join("apt"))?;
+    progress("reading the package lists of Debian 12 from the Debian archive (about 9 MiB)");
+    apt.run("update", &[])?;
+    progress(&format!(
+        "fetching {} from the Debian archive (about 11 MiB)",
+        PACKAGES.join(" ")
+    ));
+    apt.run("download", &PACKAGES)?;
+
+    let mut found = Vec::new();
+    for path in apt.downloaded()? {
+        let mut unpack = DPKG.command();
+        unpack.arg("-x").arg(&path).arg(folder);
+        DPKG.run(unpack, "unpack MariaDB", Duration::from_secs(120))?;
+        found.push(package(&path)?);
+    }
+    check_line(&found)?;
+    fs::remove_dir_all(&apt.folder).map_err(SandboxError::io("remove", &apt.folder))?;
+    let bytes = found.iter().map(|package| package.bytes).sum();
+    progress(&format!(
+        "fetched {} packages, {} in {:.1} s",
+        found.len(),
+        mib(bytes),
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(found)
+}
+
+/// The file names carry the version: `mariadb-server_1%3a10.11.18-0+deb12u1_amd64.deb`.
+fn check_line(found: &[Package]) -> Result<(), SandboxError> {
+    let version = found
+        .iter()
+        .find_map(|package| package.file.strip_prefix("mariadb-server_"))
+        .map(|rest| rest.split_once("%3a").map_or(rest, |(_, version)| version))
+        .unwrap_or("nothing");
+    if version.starts_with(&format!("{LINE}.")) {
+        return Ok(());
+    }
+    Err(SandboxError::WrongLine {
+        package: "mariadb-server".to_owned(),
+        wanted: LINE.to_owned(),
+        found: version.to_owned(),
+    })
+}
+
+/// apt-get with private folders.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn new(folder: &Path) -> Result<Self, SandboxError> {
+        for name in ["lists/partial", "cache/archives/partial", "packages"] {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).map_err(SandboxError::io("create", &path))?;
+        }
+        let signed_by = if Path::new(KEYRING).exists() {
+            format!("[signed-by={KEYRING}] ")
+        } else {
+            String::new()
+        };
+        let lines: Vec<String> = archives()?
+            .iter()
+            .map(|(uri, suite)| format!("deb {signed_by}{uri} {suite} main\n"))
+            .collect();
+        let path = folder.join("sources.list");
+        fs::write(&path, lines.concat()).map_err(SandboxError::io("write", &path))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = APT_GET.command();
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        for option in [
+            format!("Dir::State={}", at("")),
+            format!("Dir::State::lists={}", at("lists")),
+            "Dir::State::status=/dev/null".to_owned(),
+            format!("Dir::Cache={}", at("cache")),
+            format!("Dir::Etc::sourcelist={}", at("sources.list")),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            // As root apt would hand the download to its own user, who cannot write here.
+            "APT::Sandbox::User=".to_owned(),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Architectures=amd64".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            "Acquire::IndexTargets::deb::CNF::DefaultEnabled=false".to_owned(),
+            "Acquire::Retries=3".to_owned(),
+            // Hooks of the system's configuration belong to system-wide updates.
+            "APT::Update::Post-Invoke=".to_owned(),
+            "APT::Update::Post-Invoke-Success=".to_owned(),
+            "DPkg::Post-Invoke=".to_owned(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+        command.current_dir(self.folder.join("packages"));
+        command
+    }
+
+    fn run(&self, verb: &str, arguments: &[&str]) -> Result<(), SandboxError> {
+        let mut command = self.command();
+        command.arg("-q").arg(verb).args(arguments);
+        APT_GET
+            .run(command, "fetch MariaDB 10.11", Duration::from_secs(600))
+            .map(|_| ())
+    }
+
+    fn downloaded(&self) -> Result<Vec<PathBuf>, SandboxError> {
+        let folder = self.folder.join("packages");
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(SandboxError::io("list", &folder))? {
+            let path = entry.map_err(SandboxError::io("list", &folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+}
+
+/// The Debian archives to use, as (URI, suite): `MHA_SANDBOX_DEBIAN_MIRROR`, else those of this machine.
+fn archives() -> Result<Vec<(String, String)>, SandboxError> {
+    if let Ok(uri) = std::env::var("MHA_SANDBOX_DEBIAN_MIRROR") {
+        return Ok(vec![(uri, RELEASE.to_owned())]);
+    }
+    let mut list = APT_GET.command();
+    list.args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(RELEASE)",
+        "Created-By: Packages",
+    ]);
+    let text = APT_GET.run(
+        list,
+        "find the Debian archive that this machine uses",
+        Duration::from_secs(30),
+    )?;
+    let configured: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.split_once('|'))
+        .collect();
+    let found = choose(&configured);
+    if found.is_empty() {
+        return Err(SandboxError::NoDebianArchive {
+            found: text.trim().replace('\n', ", "),
+        });
+    }
+    Ok(found)
+}
+
+/// Archives of the wanted release if the machine has them, else the machine's Debian archives with that release.
+fn choose(configured: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (uri, suite) in configured {
+        let path = uri.trim_end_matches('/');
+        let suite = if suite.split('-').next() == Some(RELEASE) {
+            (*suite).to_owned()
+        } else if path.ends_with("/debian") {
+            RELEASE.to_owned()
+        } else if path.ends_with("/debian-security") {
+            format!("{RELEASE}-security")
+        } else {
+            continue;
+        };
+        let archive = ((*uri).to_owned(), suite);
+        if !found.contains(&archive) {
+            found.push(archive);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(uri, suite)| ((*uri).to_owned(), (*suite).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn archives_of_the_release_are_taken_as_they_are() {
+        let machine = [
+            ("http://a.example/debian/", "bookworm"),
+            ("http://a.example/debian-security/", "bookworm-security"),
+            ("http://b.example/tools", "stable"),
+        ];
+        assert_eq!(choose(&machine), owned(&machine[..2]));
+    }
+
+    #[test]
+    fn another_debian_release_lends_its_archive() {
+        let machine = [
+            ("http://a.example/debian/", "trixie"),
+            ("http://a.example/debian/", "trixie-updates"),
+            ("http://a.example/debian-security/", "trixie-security"),
+        ];
+        let wanted = [
+            ("http://a.example/debian/", "bookworm"),
+            ("http://a.example/debian-security/", "bookworm-security"),
+        ];
+        assert_eq!(choose(&machine), owned(&wanted));
+    }
+
+    #[test]
+    fn a_machine_without_debian_has_none() {
+        assert_eq!(choose(&[("http://a.example/ubuntu", "noble")]), owned(&[]));
+    }
+
+    #[test]
+    fn a_line_that_moved_on_is_named() {
+        let package = |file: &str| Package {
+            file: file.to_owned(),
+            bytes: 1,
+            sha256: String::new(),
+        };
+        check_line(&[package("mariadb-server_1%3a10.11.18-0+deb12u1_amd64.deb")]).unwrap();
+        let error = check_line(&[package("mariadb-server_1%3a11.8.6-1_amd64.deb")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the archive offers mariadb-server 11.8.6-1_amd64.deb, wanted a version of the line 10.11"
+        );
+    }
+}

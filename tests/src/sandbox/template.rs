@@ -1,0 +1,114 @@
+//! One initialised data directory per server version: built once by the server's own bootstrap, copied per test.
+//!
+//! What is in it: the system tables, and `root@localhost` without a password as the only account.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::cache;
+use super::error::SandboxError;
+use super::fetch::{Distribution, ServerKind};
+use super::options::{INNODB_LOG_FILE_SIZE, run_as_root_option};
+use super::tool;
+
+/// Grows when the recipe below changes, so that an old template is not used.
+const RECIPE: u32 = 1;
+
+/// The template folder for this server, built if the cache lacks it.
+pub fn ensure(distribution: &Distribution) -> Result<PathBuf, SandboxError> {
+    let name = format!("{}-r{RECIPE}", distribution.kind);
+    let folder = cache::root()?.join("templates").join(&name);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let _lock = cache::lock(&format!("template-{name}"))?;
+    if !folder.exists() {
+        let started = Instant::now();
+        super::progress(&format!(
+            "initialising a data directory of {}",
+            distribution.kind
+        ));
+        cache::build(&folder, |scratch| bootstrap(distribution, scratch))?;
+        super::progress(&format!(
+            "initialised in {:.1} s",
+            started.elapsed().as_secs_f64()
+        ));
+    }
+    Ok(folder)
+}
+
+/// The SQL files that make the system tables, in the order of the server's own installer.
+fn system_sql(kind: ServerKind) -> &'static [&'static str] {
+    match kind {
+        ServerKind::MySql56 => &["mysql_system_tables.sql", "mysql_system_tables_data.sql"],
+        ServerKind::MariaDb1011 => &[
+            "mysql_system_tables.sql",
+            "mysql_performance_tables.sql",
+            "mysql_system_tables_data.sql",
+            "fill_help_tables.sql",
+            "maria_add_gis_sp_bootstrap.sql",
+            "mysql_sys_schema.sql",
+        ],
+    }
+}
+
+/// Does what `mysql_install_db` and `mariadb-install-db --auth-root-authentication-method=normal --skip-test-db` do;
+/// the scripts themselves call programs of client packages that are not needed for anything else.
+fn bootstrap(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxError> {
+    let parent = datadir.parent().unwrap_or(datadir);
+    let mut script = tempfile::NamedTempFile::new_in(parent)
+        .map_err(SandboxError::io("create a file in", parent))?;
+    write_script(distribution, script.as_file_mut())
+        .map_err(SandboxError::io("write", script.path()))?;
+
+    let mut command = distribution.command();
+    command
+        .arg("--no-defaults")
+        .arg("--bootstrap")
+        .args(run_as_root_option())
+        .arg(format!("--basedir={}", distribution.basedir.display()))
+        .arg(format!(
+            "--lc-messages-dir={}",
+            distribution.share.display()
+        ))
+        .arg(format!("--datadir={}", datadir.display()))
+        .arg(format!("--tmpdir={}", datadir.display()))
+        .arg(format!("--innodb-log-file-size={INNODB_LOG_FILE_SIZE}"))
+        .args([
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-use-native-aio=0",
+            "--max-allowed-packet=8M",
+        ]);
+    if let Some(plugins) = &distribution.plugin_dir {
+        command.arg(format!("--plugin-dir={}", plugins.display()));
+    }
+    tool::run(command, Some(script.path()), Duration::from_secs(120))?;
+    Ok(())
+}
+
+fn write_script(distribution: &Distribution, script: &mut File) -> std::io::Result<()> {
+    // In bootstrap mode each statement ends with its line.
+    writeln!(script, "CREATE DATABASE mysql;\nUSE mysql;")?;
+    if distribution.kind.is_mariadb() {
+        writeln!(script, "SET @auth_root_socket=NULL;")?;
+    }
+    for name in system_sql(distribution.kind) {
+        script.write_all(&fs::read(distribution.share.join(name))?)?;
+        writeln!(script)?;
+    }
+    if !distribution.kind.is_mariadb() {
+        // The installer's anonymous accounts and its root accounts for other host names.
+        writeln!(
+            script,
+            "DELETE FROM mysql.user WHERE user='' OR host<>'localhost';"
+        )?;
+        writeln!(script, "DELETE FROM mysql.db;")?;
+        writeln!(
+            script,
+            "DELETE FROM mysql.proxies_priv WHERE host<>'localhost';"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Runs programs of the operating system with a time limit, and names the one that is missing.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::error::SandboxError;
+
+/// How much of a program's output an error quotes, in bytes from its end.
+const QUOTED: usize = 2000;
+
+/// What a program needs to be called: its purpose for the error text, and the package that has it.
+pub struct Tool {
+    /// Program name, looked up in PATH, or a path.
+    pub program: &'static str,
+    /// Package that usually holds it.
+    pub package: &'static str,
+}
+
+/// npm, for servers published as npm packages.
+pub const NPM: Tool = Tool {
+    program: "npm",
+    package: "Node.js with npm",
+};
+/// apt-get, for servers published as Debian packages.
+pub const APT_GET: Tool = Tool {
+    program: "apt-get",
+    package: "apt (a Debian or Ubuntu machine)",
+};
+/// dpkg, to unpack Debian packages.
+pub const DPKG: Tool = Tool {
+    program: "dpkg",
+    package: "dpkg",
+};
+/// tar, to unpack npm packages.
+pub const TAR: Tool = Tool {
+    program: "tar",
+    package: "tar and gzip",
+};
+
+impl Tool {
+    /// A command for this tool.
+    pub fn command(&self) -> Command {
+        Command::new(self.program)
+    }
+
+    /// Runs `command` (made by [`Tool::command`]) to its end and returns what it wrote to standard output.
+    pub fn run(
+        &self,
+        command: Command,
+        purpose: &str,
+        limit: Duration,
+    ) -> Result<String, SandboxError> {
+        run(command, None, limit).map_err(|error| match error {
+            SandboxError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                SandboxError::MissingTool {
+                    tool: self.program.to_owned(),
+                    purpose: purpose.to_owned(),
+                    package: self.package,
+                }
+            }
+            other => other,
+        })
+    }
+}
+
+/// Runs a command to its end with an optional file as standard input; returns its standard output.
+pub fn run(
+    mut command: Command,
+    input: Option<&Path>,
+    limit: Duration,
+) -> Result<String, SandboxError> {
+    let shown = show(&command);
+    let scratch = std::env::temp_dir();
+    let new_file = || tempfile::tempfile().map_err(SandboxError::io("create a file in", &scratch));
+    let (mut out, mut err) = (new_file()?, new_file()?);
+    let handle = |file: &File| {
+        file.try_clone()
+            .map_err(SandboxError::io("duplicate a file in", &scratch))
+    };
+    let stdin = match input {
+        Some(path) => Stdio::from(File::open(path).map_err(SandboxError::io("open", path))?),
+        None => Stdio::null(),
+    };
+    command
+        .stdin(stdin)
+        .stdout(handle(&out)?)
+        .stderr(handle(&err)?);
+    let program = command.get_program().to_owned();
+    let mut child = command
+        .spawn()
+        .map_err(SandboxError::io("run", Path::new(&program)))?;
+    let started = Instant::now();
+    let status = loop {
+        match child
+            .try_wait()
+            .map_err(SandboxError::io("wait for", Path::new(&program)))?
+        {
+            Some(status) if status.success() => return read(&mut out),
+            Some(status) => break status.to_string(),
+            None if started.elapsed() > limit => {
+                // Both fail only if it has ended by itself in between.
+                let _ = child.kill();
+                let _ = child.wait();
+                break format!("no end after {limit:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let mut text = read(&mut out)?;
+    text.push_str(&read(&mut err)?);
+    Err(SandboxError::Tool {
+        command: shown,
+        status,
+        output: tail(&text),
+    })
+}
+
+fn read(file: &mut File) -> Result<String, SandboxError> {
+    let scratch = std::env::temp_dir();
+    let mut bytes = Vec::new();
+    file.rewind()
+        .map_err(SandboxError::io("rewind a file in", &scratch))?;
+    file.read_to_end(&mut bytes)
+        .map_err(SandboxError::io("read a file in", &scratch))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The end of a text, at a character boundary.
+pub(crate) fn tail(text: &str) -> String {
+    let mut start = text.len().saturating_sub(QUOTED);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..).unwrap_or_default().trim().to_owned()
+}
+
+fn show(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}
