@@ -1,1 +1,20 @@
 //! The local mysqld: its process, its connection, its SQL dialect, and what it says about itself.
+//!
+//! Guarantees: every await on the server has a deadline; a connection whose statement did not finish is dropped and
+//! never used again; what a lost answer did is reported as unknown, never as failed; no password and no statement
+//! text reaches a log or an error.
+
+pub mod deadline;
+pub mod endpoint;
+pub mod error;
+pub mod process;
+pub mod row;
+pub mod session;
+pub mod version;
+
+pub use deadline::Deadline;
+pub use endpoint::Endpoint;
+pub use error::SqlError;
+pub use row::Row;
+pub use session::Session;
+pub use version::{Flavor, ServerVersion};
