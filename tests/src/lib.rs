@@ -3,6 +3,8 @@
 //! [`sandbox`] obtains real MySQL and MariaDB servers, runs them as clusters with agents and a manager, and injects
 //! faults. The scenario tests, the demo and the long suites are built on it. Nothing here is installed system-wide,
 //! nothing needs root, and everything a value started ends when the value is dropped.
+//! [`scenario`] holds what the scenario tests share.
 
 pub mod cli;
 pub mod sandbox;
+pub mod scenario;

@@ -1,0 +1,7 @@
+//! What the scenarios share: one form of a cluster, lag as a value, the state at the kill, and what must hold afterwards.
+//!
+//! A scenario is told in three parts. The *setup* brings real servers into the state its name speaks of and checks that
+//! they are in it: a scenario whose setup silently missed its state would prove nothing. Then the primary dies and the
+//! program runs as an operator runs it. The *aftermath* is the same for all: every table of every survivor has one
+//! checksum, each row that a client saw acknowledged is there, the report's verdict agrees with the client's list, and
+//! an exception counts only where the report itself names it.

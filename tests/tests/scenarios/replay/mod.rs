@@ -1,0 +1,2 @@
+//! The replay through the local source under faults: the connection cut at 50 random points, a segment that stalls for
+//! longer than `slave_net_timeout`, agent and mysqld killed on the way, and a second run that finishes.
