@@ -5,16 +5,26 @@
 //! text reaches a log or an error.
 
 pub mod deadline;
+pub mod dialect;
 pub mod endpoint;
 pub mod error;
+pub mod observe;
+pub mod paths;
 pub mod process;
 pub mod row;
 pub mod session;
+pub mod status;
+pub mod variables;
 pub mod version;
+pub mod wire;
 
 pub use deadline::Deadline;
+pub use dialect::Dialect;
 pub use endpoint::Endpoint;
 pub use error::SqlError;
+pub use observe::{Alive, Identity, Observed, observe};
+pub use paths::Remembered;
 pub use row::Row;
 pub use session::Session;
+pub use status::{Receiver, ReplicaStatus};
 pub use version::{Flavor, ServerVersion};

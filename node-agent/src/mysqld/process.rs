@@ -112,6 +112,16 @@ impl Mysqld {
         self.pid
     }
 
+    /// Its arguments; empty if they cannot be read.
+    pub fn command_line(&self) -> Vec<String> {
+        let bytes = fs::read(proc_folder(self.pid).join("cmdline")).unwrap_or_default();
+        bytes
+            .split(|byte| *byte == 0)
+            .filter(|argument| !argument.is_empty())
+            .map(|argument| String::from_utf8_lossy(argument).into_owned())
+            .collect()
+    }
+
     /// True once the process has ended.
     pub fn has_ended(&self) -> bool {
         // Readable means ended; asking costs no wait and needs no trust in the number.
