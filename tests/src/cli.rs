@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::cluster::{self, AGENT, APPLICATION, Account, MONITOR, REPLICATION};
+use crate::sandbox::accounts::{AGENT, APPLICATION, Account, MONITOR, REPLICATION};
 use crate::sandbox::error::chain;
+use crate::sandbox::replica;
 use crate::sandbox::{
     Cluster, ClusterSpec, Replication, SandboxError, ServerKind, fetch, template,
 };
@@ -171,7 +172,7 @@ fn stop_signals() -> Result<StopSignals, SandboxError> {
 async fn describe(cluster: &Cluster) -> Result<String, SandboxError> {
     let mut servers = Vec::new();
     for server in cluster.servers() {
-        let end = cluster::master_status(server).await?;
+        let end = replica::binlog_end(server).await?;
         servers.push(serde_json::json!({
             "name": server.name(),
             "host": server.address().to_string(),
@@ -185,7 +186,7 @@ async fn describe(cluster: &Cluster) -> Result<String, SandboxError> {
             "relay_log": server.relay_base(),
             "pid": server.pid(),
             "binlog_file": end.file,
-            "binlog_position": end.position,
+            "binlog_position": end.offset,
         }));
     }
     let account = |account: Account| serde_json::json!({ "user": account.user, "password": account.password });

@@ -3,48 +3,20 @@
 //! After [`Cluster::start`] all servers are at the beginning of their own binary logs, and the replicas have read the
 //! primary's to its end. Server numbers count from 0: 0 is the primary, 1.. are the replicas; names are `db1`, `db2`...
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use tempfile::TempDir;
 
+use super::accounts::{self, REPLICATION};
 use super::error::SandboxError;
 use super::fetch::ServerKind;
+use super::gate::{Gate, Mode, StreamPoint};
 use super::network::Network;
 use super::options::ServerOptions;
+use super::replica::{self, LogPlace};
 use super::server::{Server, ServerSpec};
-use super::wait::{self, Look};
-
-/// Name and password of an account.
-#[derive(Debug, Clone, Copy)]
-pub struct Account {
-    /// Account name.
-    pub user: &'static str,
-    /// Password.
-    pub password: &'static str,
-}
-
-/// The account of the agents, on the unix socket.
-pub const AGENT: Account = Account {
-    user: "mha_agent",
-    password: "agent-secret",
-};
-/// The account of the manager's ping.
-pub const MONITOR: Account = Account {
-    user: "mha",
-    password: "monitor-secret",
-};
-/// The account of the replicas.
-pub const REPLICATION: Account = Account {
-    user: "repl",
-    password: "repl-secret",
-};
-/// The account of clients: no SUPER, so `read_only` holds for it.
-pub const APPLICATION: Account = Account {
-    user: "app",
-    password: "app-secret",
-};
 
 /// How replicas follow the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +40,8 @@ pub struct ClusterSpec {
     pub options: ServerOptions,
     /// Options of single servers on top, by server number.
     pub server_options: Vec<(usize, ServerOptions)>,
+    /// Databases that are there before replication begins, on each server and in no binary log.
+    pub databases: Vec<String>,
 }
 
 impl ClusterSpec {
@@ -79,6 +53,7 @@ impl ClusterSpec {
             replication: Replication::Position,
             options: ServerOptions::new(),
             server_options: Vec::new(),
+            databases: Vec::new(),
         }
     }
 
@@ -104,6 +79,13 @@ impl ClusterSpec {
         self
     }
 
+    /// With a database that is there before replication begins.
+    #[must_use]
+    pub fn database(mut self, name: &str) -> Self {
+        self.databases.push(name.to_owned());
+        self
+    }
+
     /// With replicas that follow in this way.
     #[must_use]
     pub fn replication(mut self, replication: Replication) -> Self {
@@ -112,10 +94,14 @@ impl ClusterSpec {
     }
 }
 
+/// Added to a host's number for the address behind its gate.
+const HIDDEN: u8 = 100;
+
 /// Servers in one temporary folder and one loopback network. All end when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     // Declared before the folder: fields are dropped in order, and servers must end before their files go.
+    gates: Vec<Gate>,
     servers: Vec<Server>,
     network: Network,
     kind: ServerKind,
@@ -126,14 +112,20 @@ impl Cluster {
     /// Starts all servers, makes the accounts, and lets the replicas follow.
     pub async fn start(spec: ClusterSpec) -> Result<Self, SandboxError> {
         let cluster = Self::create(&spec).await?;
-        try_join_all(cluster.servers.iter().map(Server::start)).await?;
-        try_join_all(cluster.servers.iter().map(make_accounts)).await?;
-        for replica in cluster.replicas() {
+        try_join_all(
+            cluster
+                .servers
+                .iter()
+                .map(|server| prepare(server, &spec.databases)),
+        )
+        .await?;
+        try_join_all(cluster.replicas().map(|replica| async {
             cluster
                 .follow(replica, cluster.primary(), spec.replication)
                 .await?;
-            replica.exec("SET GLOBAL read_only=1").await?;
-        }
+            replica.exec("SET GLOBAL read_only=1").await
+        }))
+        .await?;
         cluster.wait_caught_up().await?;
         Ok(cluster)
     }
@@ -148,6 +140,8 @@ impl Cluster {
         let mut specs = Vec::new();
         for number in 0..=spec.replicas {
             let address = network.host(number + 1);
+            // The gate has the public address, the server a hidden one with the same port.
+            let bind_address = network.host(number + 1 + HIDDEN);
             let mut options = spec.options.clone();
             for (_, extra) in spec
                 .server_options
@@ -161,13 +155,20 @@ impl Cluster {
                 name: format!("db{}", number + 1),
                 parent: dir.path().to_owned(),
                 address,
+                bind_address,
                 port: network.port(address)?,
                 server_id: u32::from(number) + 1,
                 options,
             });
         }
         let servers = try_join_all(specs.into_iter().map(Server::create)).await?;
+        let gates = try_join_all(servers.iter().map(|server| {
+            let at = |address: Ipv4Addr| SocketAddr::from((address, server.port()));
+            Gate::start(at(server.address()), at(server.bind_address()))
+        }))
+        .await?;
         Ok(Self {
+            gates,
             servers,
             network,
             kind: spec.kind,
@@ -228,7 +229,7 @@ impl Cluster {
         source: &Server,
         replication: Replication,
     ) -> Result<(), SandboxError> {
-        let status = master_status(source).await?;
+        let end = replica::binlog_end(source).await?;
         let place = match replication {
             Replication::Position => {
                 let no_gtid = if self.kind.is_mariadb() {
@@ -238,7 +239,7 @@ impl Cluster {
                 };
                 format!(
                     "MASTER_LOG_FILE='{}', MASTER_LOG_POS={}{no_gtid}",
-                    status.file, status.position
+                    end.file, end.offset
                 )
             }
             Replication::SlavePos => "MASTER_USE_GTID=slave_pos".to_owned(),
@@ -266,107 +267,65 @@ impl Cluster {
 
     /// Waits until every replica has executed what the primary has written so far.
     pub async fn wait_caught_up(&self) -> Result<(), SandboxError> {
-        let end = master_status(self.primary()).await?;
-        for replica in self.replicas() {
-            wait_executed(replica, &end).await?;
-        }
+        let end = replica::binlog_end(self.primary()).await?;
+        try_join_all(
+            self.replicas()
+                .map(|server| replica::wait_executed(server, &end)),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The gate of the server with this number.
+    ///
+    /// # Panics
+    /// As [`Cluster::server`].
+    pub fn gate(&self, number: usize) -> &Gate {
+        &self.gates[number]
+    }
+
+    /// From now on the replica with this number receives nothing of the primary's log that ends beyond `place`.
+    pub fn hold(&self, number: usize, place: &LogPlace) {
+        self.gate(0).hold(
+            self.server(number).server_id(),
+            StreamPoint::new(&place.file, place.offset),
+        );
+    }
+
+    /// The replica with this number receives what comes from now on no more; returns where it stands.
+    pub async fn hold_here(&self, number: usize) -> Result<LogPlace, SandboxError> {
+        let place = replica::binlog_end(self.primary()).await?;
+        self.hold(number, &place);
+        replica::wait_read(self.server(number), &place).await?;
+        Ok(place)
+    }
+
+    /// The replica with this number receives everything again.
+    pub fn release(&self, number: usize) {
+        self.gate(0).release(self.server(number).server_id());
+    }
+
+    /// `kill -9` of the server with this number; its host refuses connections from then on.
+    pub fn crash(&self, number: usize) -> Result<(), SandboxError> {
+        self.server(number).kill()?;
+        self.gate(number).set_mode(Mode::Refusing);
+        Ok(())
+    }
+
+    /// SIGTERM to the server with this number; its host refuses connections from then on.
+    pub async fn shut_down(&self, number: usize) -> Result<(), SandboxError> {
+        self.server(number).stop().await?;
+        self.gate(number).set_mode(Mode::Refusing);
         Ok(())
     }
 }
 
-async fn make_accounts(server: &Server) -> Result<(), SandboxError> {
+async fn prepare(server: &Server, databases: &[String]) -> Result<(), SandboxError> {
+    server.start().await?;
     let mut session = server.admin().await?;
-    // Accounts are each server's own; nothing of them is to be in the binary log.
-    session.exec("SET sql_log_bin=0").await?;
-    let client = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, EXECUTE, CREATE ROUTINE, EVENT, TRIGGER, \
-                  CREATE TEMPORARY TABLES, LOCK TABLES, CREATE VIEW";
-    for (account, host, privileges) in [
-        (AGENT, "localhost", "ALL PRIVILEGES"),
-        (MONITOR, "%", "REPLICATION CLIENT, PROCESS, SELECT"),
-        (REPLICATION, "%", "REPLICATION SLAVE, REPLICATION CLIENT"),
-        (APPLICATION, "%", client),
-    ] {
-        let option = if account.user == AGENT.user {
-            " WITH GRANT OPTION"
-        } else {
-            ""
-        };
-        session
-            .exec(&format!(
-                "GRANT {privileges} ON *.* TO '{}'@'{host}' IDENTIFIED BY '{}'{option}",
-                account.user, account.password
-            ))
-            .await?;
+    accounts::create(server.kind(), &mut session).await?;
+    for name in databases {
+        session.exec(&format!("CREATE DATABASE `{name}`")).await?;
     }
-    session
-        .exec(&format!(
-            "GRANT ALL PRIVILEGES ON infra.* TO '{}'@'%'",
-            MONITOR.user
-        ))
-        .await?;
     session.exec("RESET MASTER").await
-}
-
-/// The end of a server's binary log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MasterStatus {
-    /// File name.
-    pub file: String,
-    /// Offset in bytes.
-    pub position: u64,
-}
-
-/// The end of a server's binary log, as it says itself.
-pub async fn master_status(server: &Server) -> Result<MasterStatus, SandboxError> {
-    let statement = "SHOW MASTER STATUS";
-    let lacking = |wanted: &str| SandboxError::Answer {
-        server: server.name().to_owned(),
-        statement: statement.to_owned(),
-        wanted: wanted.to_owned(),
-    };
-    let row = server
-        .row(statement)
-        .await?
-        .ok_or_else(|| lacking("row: no binary log"))?;
-    let file = row.get("File").ok_or_else(|| lacking("File"))?.to_owned();
-    let position = row
-        .get("Position")
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| lacking("Position as a number"))?;
-    Ok(MasterStatus { file, position })
-}
-
-/// Waits until the replica has executed the source's log up to this point.
-pub async fn wait_executed(replica: &Server, end: &MasterStatus) -> Result<(), SandboxError> {
-    let what = format!(
-        "{} to execute {}:{}",
-        replica.name(),
-        end.file,
-        end.position
-    );
-    wait::until(&what, Duration::from_secs(30), || async {
-        let Some(status) = replica.row("SHOW SLAVE STATUS").await? else {
-            return Ok(Look::NotYet("no replica status".to_owned()));
-        };
-        let file = status
-            .get("Relay_Master_Log_File")
-            .unwrap_or_default()
-            .to_owned();
-        let position: u64 = status
-            .get("Exec_Master_Log_Pos")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        let io = status.get("Slave_IO_Running").unwrap_or_default();
-        // Until it has connected the replica may show the position that it was told, not one that exists.
-        if io == "Yes" && file == end.file && position >= end.position {
-            return Ok(Look::Done(()));
-        }
-        let errors = [status.get("Last_IO_Error"), status.get("Last_SQL_Error")]
-            .map(Option::unwrap_or_default);
-        Ok(Look::NotYet(format!(
-            "{file}:{position}, I/O thread {io} {}",
-            errors.join(" ")
-        )))
-    })
-    .await
 }

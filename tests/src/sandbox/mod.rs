@@ -4,15 +4,23 @@
 //! private folder, and ends with the value that started it (and with this process, however that ends). Nothing is
 //! installed system-wide and nothing needs root.
 
+pub mod accounts;
+pub mod binaries;
 pub mod cache;
 pub mod client;
 pub mod cluster;
+pub mod compare;
+pub mod deployment;
 pub mod error;
 pub mod fetch;
+pub mod gate;
 pub mod launch;
+pub mod load;
 pub mod network;
 pub mod options;
+pub mod replica;
 pub mod server;
+pub mod slot;
 pub mod template;
 pub mod tool;
 pub mod wait;

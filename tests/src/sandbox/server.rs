@@ -39,9 +39,11 @@ pub struct ServerSpec {
     pub name: String,
     /// Parent folder.
     pub parent: PathBuf,
-    /// Its loopback address.
+    /// The address that clients, replicas and the manager know.
     pub address: Ipv4Addr,
-    /// Its port.
+    /// The address it listens on: another one where a gate stands in front of it.
+    pub bind_address: Ipv4Addr,
+    /// Its port, the same on both addresses.
     pub port: u16,
     /// `server_id`.
     pub server_id: u32,
@@ -114,7 +116,7 @@ impl Server {
             ("socket", path(&self.socket())),
             ("pid-file", path(&self.dir.join("mysqld.pid"))),
             ("log-error", path(&self.error_log())),
-            ("bind-address", self.spec.address.to_string()),
+            ("bind-address", self.spec.bind_address.to_string()),
             ("port", self.spec.port.to_string()),
             ("server-id", self.spec.server_id.to_string()),
             ("report-host", self.spec.address.to_string()),
@@ -147,7 +149,12 @@ impl Server {
         self.spec.server_id
     }
 
-    /// Its loopback address.
+    /// The address it listens on.
+    pub fn bind_address(&self) -> Ipv4Addr {
+        self.spec.bind_address
+    }
+
+    /// The address that others know.
     pub fn address(&self) -> Ipv4Addr {
         self.spec.address
     }

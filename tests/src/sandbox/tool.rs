@@ -66,12 +66,46 @@ impl Tool {
     }
 }
 
+/// What a program that ran to its end left.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// From start to end.
+    pub took: Duration,
+}
+
 /// Runs a command to its end with an optional file as standard input; returns its standard output.
 pub fn run(
-    mut command: Command,
+    command: Command,
     input: Option<&Path>,
     limit: Duration,
 ) -> Result<String, SandboxError> {
+    let shown = show(&command);
+    let finished = finish(command, input, limit)?;
+    if finished.code == Some(0) {
+        return Ok(finished.stdout);
+    }
+    let status = finished
+        .code
+        .map_or("a signal".to_owned(), |code| format!("exit code {code}"));
+    Err(SandboxError::Tool {
+        command: shown,
+        status,
+        output: tail(&(finished.stdout + &finished.stderr)),
+    })
+}
+
+/// Runs a command to its end, whatever its exit code; one that does not end in time is killed and is an error.
+pub fn finish(
+    mut command: Command,
+    input: Option<&Path>,
+    limit: Duration,
+) -> Result<Finished, SandboxError> {
     let shown = show(&command);
     let scratch = std::env::temp_dir();
     let new_file = || tempfile::tempfile().map_err(SandboxError::io("create a file in", &scratch));
@@ -89,33 +123,36 @@ pub fn run(
         .stdout(handle(&out)?)
         .stderr(handle(&err)?);
     let program = command.get_program().to_owned();
+    let started = Instant::now();
     let mut child = command
         .spawn()
         .map_err(SandboxError::io("run", Path::new(&program)))?;
-    let started = Instant::now();
-    let status = loop {
-        match child
+    loop {
+        if let Some(status) = child
             .try_wait()
             .map_err(SandboxError::io("wait for", Path::new(&program)))?
         {
-            Some(status) if status.success() => return read(&mut out),
-            Some(status) => break status.to_string(),
-            None if started.elapsed() > limit => {
-                // Both fail only if it has ended by itself in between.
-                let _ = child.kill();
-                let _ = child.wait();
-                break format!("no end after {limit:?}");
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
+            let took = started.elapsed();
+            return Ok(Finished {
+                code: status.code(),
+                stdout: read(&mut out)?,
+                stderr: read(&mut err)?,
+                took,
+            });
         }
-    };
-    let mut text = read(&mut out)?;
-    text.push_str(&read(&mut err)?);
-    Err(SandboxError::Tool {
-        command: shown,
-        status,
-        output: tail(&text),
-    })
+        if started.elapsed() > limit {
+            // Both fail only if it has ended by itself in between.
+            let _ = child.kill();
+            let _ = child.wait();
+            let output = tail(&(read(&mut out)? + &read(&mut err)?));
+            return Err(SandboxError::Tool {
+                command: shown,
+                status: format!("no end after {limit:?}"),
+                output,
+            });
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn read(file: &mut File) -> Result<String, SandboxError> {

@@ -1,4 +1,6 @@
 //! Scenarios on real servers, one binary so that they are linked once.
 
+mod customer;
 mod replay;
+mod support;
 mod table;

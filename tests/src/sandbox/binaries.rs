@@ -1,0 +1,107 @@
+//! The programs under test, built once per process by the same cargo and in the same profile as the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use super::error::SandboxError;
+use super::tool;
+
+/// Paths of the programs.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// `mha-manager`.
+    pub manager: PathBuf,
+    /// `mha-node-agent`.
+    pub agent: PathBuf,
+}
+
+/// Builds the programs, or finds that they are up to date, and returns their paths.
+pub async fn ensure() -> Result<&'static Binaries, SandboxError> {
+    static BUILT: OnceCell<Binaries> = OnceCell::const_new();
+    BUILT
+        .get_or_try_init(|| async {
+            tokio::task::spawn_blocking(build)
+                .await
+                .map_err(|error| SandboxError::Io {
+                    action: "build",
+                    path: "mha-manager and mha-node-agent".into(),
+                    source: std::io::Error::other(error),
+                })?
+        })
+        .await
+}
+
+/// The part of cargo's JSON messages that names a built program.
+#[derive(Debug, Deserialize)]
+struct Message {
+    reason: String,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+}
+
+fn build() -> Result<Binaries, SandboxError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."));
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--message-format=json"]);
+    command.args(["--package", "manager", "--package", "node-agent", "--bins"]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let text = tool::run(command, None, Duration::from_secs(1800))?;
+    let built = |name: &str| {
+        executable(&text, name).ok_or_else(|| SandboxError::Tool {
+            command: "cargo build".to_owned(),
+            status: "success".to_owned(),
+            output: format!("no message names the program {name}"),
+        })
+    };
+    Ok(Binaries {
+        manager: built("mha-manager")?,
+        agent: built("mha-node-agent")?,
+    })
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .find(|message| {
+            message
+                .target
+                .as_ref()
+                .is_some_and(|target| target.name == name)
+        })?
+        .executable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_their_name() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"manager"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"mha-manager"},"executable":"/t/mha-manager"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(
+            executable(messages, "mha-manager"),
+            Some(PathBuf::from("/t/mha-manager"))
+        );
+        assert_eq!(executable(messages, "mha-node-agent"), None);
+    }
+}

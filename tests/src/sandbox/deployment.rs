@@ -1,0 +1,465 @@
+//! Agents and a manager as processes beside the servers of a cluster, with certificates, as an operator runs them.
+//!
+//! Everything is configured through the files and command lines that operators use. Agents end with the value.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::accounts::{AGENT, MONITOR, REPLICATION};
+use super::binaries::{self, Binaries};
+use super::cluster::Cluster;
+use super::error::SandboxError;
+use super::launch::{Launch, Process};
+use super::server::Server;
+use super::tool::{self, Finished};
+use super::wait::{self, Look};
+
+/// The name of the cluster in every configuration.
+pub const CLUSTER: &str = "app1";
+
+/// How long an agent may take until it listens.
+const AGENT_START: Duration = Duration::from_secs(20);
+/// How long a certificate may take.
+const CERTIFICATE: Duration = Duration::from_secs(20);
+/// How long a run of the manager may take: longer than any of its own limits in the scenarios.
+const MANAGER: Duration = Duration::from_secs(240);
+
+/// What differs from a plain deployment.
+#[derive(Debug, Clone, Default)]
+pub struct DeploymentSpec {
+    /// `candidate:` of servers, by number; `allowed` where nothing is said.
+    pub candidates: Vec<(usize, &'static str)>,
+    /// Further keys of servers in the manager's configuration.
+    pub servers: Vec<(usize, &'static str, Value)>,
+    /// Keys of `failover:` in the manager's configuration.
+    pub failover: Vec<(&'static str, Value)>,
+}
+
+impl DeploymentSpec {
+    /// With this candidate setting of a server.
+    #[must_use]
+    pub fn candidate(mut self, server: usize, setting: &'static str) -> Self {
+        self.candidates.push((server, setting));
+        self
+    }
+
+    /// With this key of `failover:`.
+    #[must_use]
+    pub fn failover(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.failover.push((key, value.into()));
+        self
+    }
+
+    /// With this key of a server.
+    #[must_use]
+    pub fn server(mut self, server: usize, key: &'static str, value: impl Into<Value>) -> Self {
+        self.servers.push((server, key, value.into()));
+        self
+    }
+}
+
+/// One agent of one server's host.
+#[derive(Debug)]
+pub struct Agent {
+    name: String,
+    address: SocketAddr,
+    config: PathBuf,
+    state_dir: PathBuf,
+    log: PathBuf,
+    program: PathBuf,
+    process: Mutex<Option<Process>>,
+}
+
+/// Agents of all servers of a cluster, and the manager's configuration.
+#[derive(Debug)]
+pub struct Deployment {
+    agents: Vec<Agent>,
+    dir: PathBuf,
+    binaries: Binaries,
+    manager_config: PathBuf,
+}
+
+/// One end of a run of the manager.
+#[derive(Debug, Clone)]
+pub struct ManagerRun {
+    /// Exit code, outputs and duration.
+    pub finished: Finished,
+    /// The report in JSON, if one was written.
+    pub report: Option<Value>,
+}
+
+impl Deployment {
+    /// Builds the programs, issues certificates, writes configurations, starts all agents and waits until they listen.
+    pub async fn start(cluster: &Cluster, spec: &DeploymentSpec) -> Result<Self, SandboxError> {
+        let binaries = binaries::ensure().await?.clone();
+        let dir = cluster.dir().join("mha");
+        let certificates = dir.join("tls");
+        create_private(&certificates)?;
+        certs(&binaries, &["init", "--dir"], &certificates, &[]).await?;
+        issue(&binaries, &certificates, "manager", "m1", None).await?;
+
+        let mut agents = Vec::new();
+        for server in cluster.servers() {
+            issue(
+                &binaries,
+                &certificates,
+                "agent",
+                server.name(),
+                Some(server.address()),
+            )
+            .await?;
+            let port = cluster.network().port(server.address())?;
+            agents.push(Agent::configure(&dir, server, port, &binaries.agent)?);
+        }
+        let manager_config = dir.join("manager.yaml");
+        write_yaml(
+            &manager_config,
+            &manager_yaml(&dir, cluster, &agents, spec)?,
+        )?;
+        let deployment = Self {
+            agents,
+            dir,
+            binaries,
+            manager_config,
+        };
+        try_join_all(deployment.agents.iter().map(Agent::start)).await?;
+        Ok(deployment)
+    }
+
+    /// The agent of the server with this number.
+    ///
+    /// # Panics
+    /// If there is none: an error in the test.
+    pub fn agent(&self, number: usize) -> &Agent {
+        &self.agents[number]
+    }
+
+    /// All agents, in the order of their servers.
+    pub fn agents(&self) -> &[Agent] {
+        &self.agents
+    }
+
+    /// The manager's configuration file.
+    pub fn manager_config(&self) -> &Path {
+        &self.manager_config
+    }
+
+    /// The folder of certificates.
+    pub fn certificates(&self) -> PathBuf {
+        self.dir.join("tls")
+    }
+
+    /// The manager's state folder.
+    pub fn manager_state(&self) -> PathBuf {
+        self.dir.join("manager-state")
+    }
+
+    /// The programs under test.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// Issues a further certificate: `NAME.pem` and `NAME.key` beside the others.
+    pub async fn issue(&self, role: &str, name: &str) -> Result<(), SandboxError> {
+        issue(&self.binaries, &self.certificates(), role, name, None).await
+    }
+
+    /// A command line `mha-manager failover --config .. --dead-primary ..`, without `--yes`.
+    pub fn failover_command(&self, dead: &Server, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binaries.manager);
+        command
+            .arg("failover")
+            .arg("--config")
+            .arg(&self.manager_config);
+        command
+            .arg("--dead-primary")
+            .arg(dead.host_port())
+            .args(arguments);
+        command
+    }
+
+    /// Runs `mha-manager failover --yes` to its end.
+    pub async fn failover(
+        &self,
+        dead: &Server,
+        arguments: &[&str],
+    ) -> Result<ManagerRun, SandboxError> {
+        let mut all = vec!["--yes"];
+        all.extend(arguments);
+        self.run(self.failover_command(dead, &all)).await
+    }
+
+    /// Runs a command of the manager to its end.
+    pub async fn run(&self, command: Command) -> Result<ManagerRun, SandboxError> {
+        let finished = blocking(move || tool::finish(command, None, MANAGER)).await?;
+        Ok(ManagerRun {
+            finished,
+            report: None,
+        })
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| SandboxError::Io {
+            action: "run",
+            path: "a blocking task".into(),
+            source: std::io::Error::other(error),
+        })?
+}
+
+async fn certs(
+    binaries: &Binaries,
+    before: &[&str],
+    folder: &Path,
+    after: &[String],
+) -> Result<(), SandboxError> {
+    let mut command = Command::new(&binaries.manager);
+    command.arg("certs").args(before).arg(folder).args(after);
+    blocking(move || tool::run(command, None, CERTIFICATE))
+        .await
+        .map(|_| ())
+}
+
+async fn issue(
+    binaries: &Binaries,
+    folder: &Path,
+    role: &str,
+    name: &str,
+    host: Option<Ipv4Addr>,
+) -> Result<(), SandboxError> {
+    let mut after = vec!["--cluster".to_owned(), CLUSTER.to_owned()];
+    after.extend([
+        "--role".to_owned(),
+        role.to_owned(),
+        "--name".to_owned(),
+        name.to_owned(),
+    ]);
+    if let Some(host) = host {
+        after.extend(["--host".to_owned(), host.to_string()]);
+    }
+    certs(binaries, &["issue", "--dir"], folder, &after).await
+}
+
+fn create_private(folder: &Path) -> Result<(), SandboxError> {
+    fs::create_dir_all(folder).map_err(SandboxError::io("create", folder))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+        .map_err(SandboxError::io("protect", folder))
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), SandboxError> {
+    fs::write(path, text).map_err(SandboxError::io("write", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(SandboxError::io("protect", path))
+}
+
+fn write_yaml(path: &Path, value: &Value) -> Result<(), SandboxError> {
+    let text = serde_yaml::to_string(value).map_err(|error| SandboxError::Format {
+        path: path.to_owned(),
+        wanted: "writable as YAML",
+        detail: error.to_string(),
+    })?;
+    write_private(path, &text)
+}
+
+fn tls(folder: &Path, name: &str) -> Value {
+    let at = |file: String| folder.join("tls").join(file);
+    json!({ "ca": at("ca.pem".to_owned()), "cert": at(format!("{name}.pem")), "key": at(format!("{name}.key")) })
+}
+
+/// What agents and manager call a server.
+pub fn server_name(server: &Server) -> String {
+    format!("{}:{}", server.name(), server.port())
+}
+
+fn manager_yaml(
+    dir: &Path,
+    cluster: &Cluster,
+    agents: &[Agent],
+    spec: &DeploymentSpec,
+) -> Result<Value, SandboxError> {
+    let password = dir.join("monitor.password");
+    write_private(&password, MONITOR.password)?;
+    let mut servers = Vec::new();
+    for (number, (server, agent)) in cluster.servers().iter().zip(agents).enumerate() {
+        let candidate = spec
+            .candidates
+            .iter()
+            .find(|(wanted, _)| *wanted == number)
+            .map_or("allowed", |found| found.1);
+        let mut entry = json!({
+            "name": server_name(server),
+            "host": server.address().to_string(),
+            "port": server.port(),
+            "agent": agent.address.to_string(),
+            "agent_name": agent.name,
+            "candidate": candidate,
+        });
+        for (_, key, value) in spec
+            .servers
+            .iter()
+            .filter(|(wanted, _, _)| *wanted == number)
+        {
+            entry[*key] = value.clone();
+        }
+        servers.push(entry);
+    }
+    let mut failover = json!({});
+    for (key, value) in &spec.failover {
+        failover[*key] = value.clone();
+    }
+    Ok(json!({
+        "cluster": CLUSTER,
+        "state_dir": dir.join("manager-state"),
+        "tls": tls(dir, "m1"),
+        "servers": servers,
+        "monitor": { "user": MONITOR.user, "password_file": password },
+        "failover": failover,
+    }))
+}
+
+impl Agent {
+    fn configure(
+        dir: &Path,
+        server: &Server,
+        port: u16,
+        program: &Path,
+    ) -> Result<Self, SandboxError> {
+        let name = server.name().to_owned();
+        let state_dir = dir.join(format!("{name}-state"));
+        let own = dir.join(format!("{name}.agent.password"));
+        let replication = dir.join(format!("{name}.replication.password"));
+        write_private(&own, AGENT.password)?;
+        write_private(&replication, REPLICATION.password)?;
+        let address = SocketAddr::from((server.address(), port));
+        let config = dir.join(format!("{name}.yaml"));
+        write_yaml(
+            &config,
+            &json!({
+                "name": name,
+                "listen": address.to_string(),
+                "state_dir": state_dir,
+                "tls": tls(dir, &name),
+                "servers": [{
+                    "name": server_name(server),
+                    "cluster": CLUSTER,
+                    "socket": server.socket(),
+                    "user": AGENT.user,
+                    "password_file": own,
+                    "replication_user": REPLICATION.user,
+                    "replication_password_file": replication,
+                }],
+            }),
+        )?;
+        let log = dir.join(format!("{name}.log"));
+        Ok(Self {
+            name,
+            address,
+            config,
+            state_dir,
+            log,
+            program: program.to_owned(),
+            process: Mutex::new(None),
+        })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the agent and waits until it listens.
+    pub async fn start(&self) -> Result<(), SandboxError> {
+        *self.slot() = Some(Process::start(&Launch {
+            name: format!("agent of {}", self.name),
+            program: self.program.clone(),
+            arguments: vec!["run".into(), "--config".into(), self.config.clone().into()],
+            environment: Vec::new(),
+            log: self.log.clone(),
+        })?);
+        wait::until(
+            &format!("the agent of {} to listen", self.name),
+            AGENT_START,
+            || async {
+                if let Some(process) = self.slot().as_ref()
+                    && let Some(status) = process.ended()?
+                {
+                    return Err(process.not_ready(Process::describe(status)));
+                }
+                match tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(self.address))
+                    .await
+                {
+                    Ok(Ok(_)) => Ok(Look::Done(())),
+                    Ok(Err(error)) => Ok(Look::NotYet(error.to_string())),
+                    Err(_) => Ok(Look::NotYet("connecting".to_owned())),
+                }
+            },
+        )
+        .await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) -> Result<(), SandboxError> {
+        match self.slot().take() {
+            Some(process) => process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn freeze(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), SandboxError> {
+        match self.slot().as_ref() {
+            Some(process) => process.signal(signal),
+            None => Err(SandboxError::NotRunning {
+                name: self.name.clone(),
+            }),
+        }
+    }
+
+    /// Process id while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.slot().as_ref().map(Process::pid)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its name, as in its certificate.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its state folder.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}

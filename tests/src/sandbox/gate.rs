@@ -1,0 +1,330 @@
+//! The door of a server's host: everything that reaches the server by TCP passes through it.
+//!
+//! The gate listens on the server's public address and port, the server itself on a hidden address with the same port,
+//! so nobody sees the difference. It understands the binary log dump well enough to stop a replica's stream right after
+//! a given event, inside a transaction if wanted: a replica's lag is a value here, exact and repeatable, while its I/O
+//! thread runs as it does in production. It can also refuse all connections (a dead host's kernel) or fall silent (a
+//! host that is gone).
+//!
+//! It does not understand encrypted or compressed connections; nothing in the sandbox asks for them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::error::SandboxError;
+
+/// A place in the primary's binary log, as a replica's stream meets it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamPoint {
+    /// File name; names of one server differ in their number only, so longer is later.
+    file: (usize, String),
+    /// Offset in bytes.
+    offset: u64,
+}
+
+impl StreamPoint {
+    /// The place at `offset` of `file`.
+    pub fn new(file: &str, offset: u64) -> Self {
+        Self {
+            file: (file.len(), file.to_owned()),
+            offset,
+        }
+    }
+}
+
+/// What the gate does with connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Lets them through.
+    #[default]
+    Open,
+    /// Ends them and refuses new ones.
+    Refusing,
+    /// Keeps them and moves no byte.
+    Silent,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    mode: Mode,
+    holds: BTreeMap<u32, StreamPoint>,
+}
+
+/// A gate in front of one server. Closed when dropped.
+#[derive(Debug)]
+pub struct Gate {
+    state: watch::Sender<State>,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    /// Listens on `public` and connects to `target` for each connection.
+    pub async fn start(public: SocketAddr, target: SocketAddr) -> Result<Self, SandboxError> {
+        let listener = bind(public).await?;
+        let (state, watcher) = watch::channel(State::default());
+        let task = tokio::spawn(serve(listener, public, target, watcher));
+        Ok(Self { state, task })
+    }
+
+    /// Changes what happens to connections, those that exist included.
+    pub fn set_mode(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// The replica with this server id gets no event that ends beyond `point`.
+    pub fn hold(&self, server_id: u32, point: StreamPoint) {
+        self.state.send_modify(|state| {
+            state.holds.insert(server_id, point);
+        });
+    }
+
+    /// The replica gets everything again.
+    pub fn release(&self, server_id: u32) {
+        self.state.send_modify(|state| {
+            state.holds.remove(&server_id);
+        });
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, SandboxError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| SandboxError::Io {
+            action: "listen on",
+            path: address.to_string().into(),
+            source,
+        })
+}
+
+async fn serve(
+    first: TcpListener,
+    public: SocketAddr,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+) {
+    let mut listener = Some(first);
+    // Aborts all connections when the gate is dropped.
+    let mut connections = JoinSet::new();
+    loop {
+        let mode = state.borrow_and_update().mode;
+        if mode == Mode::Refusing {
+            listener = None;
+            connections.abort_all();
+        } else if listener.is_none() {
+            // Nobody else takes the address: the network is ours. A failure shows as refused connections.
+            listener = bind(public).await.ok();
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return },
+            accepted = accept(listener.as_ref()) => {
+                if let Some(client) = accepted {
+                    connections.spawn(connection(client, target, state.clone()));
+                }
+            }
+            // Collects those that have ended.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+async fn connection(client: TcpStream, target: SocketAddr, state: watch::Receiver<State>) {
+    // Either failing means the connection is over for both ends, which is all a gate can say.
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let replica = Arc::new(AtomicU32::new(0));
+    tokio::select! {
+        _ = requests(client_read, server_write, &replica, state.clone()) => {}
+        _ = answers(server_read, client_write, &replica, state) => {}
+    }
+}
+
+/// Waits while the gate is silent.
+async fn not_silent(state: &mut watch::Receiver<State>) {
+    // An error means the gate is gone, and this task with it.
+    let _ = state.wait_for(|state| state.mode != Mode::Silent).await;
+}
+
+/// One packet of the client/server protocol: its header and payload.
+async fn packet(from: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut header = [0_u8; 4];
+    from.read_exact(&mut header).await?;
+    let [a, b, c, _] = header;
+    let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+    buffer.clear();
+    buffer.extend_from_slice(&header);
+    buffer.resize(4 + length, 0);
+    if let Some(payload) = buffer.get_mut(4..) {
+        from.read_exact(payload).await?;
+    }
+    Ok(())
+}
+
+/// COM_BINLOG_DUMP: command 0x12, position u32, flags u16, server id u32, file name.
+fn dumping_replica(packet: &[u8]) -> Option<u32> {
+    let payload = packet.get(4..)?;
+    (packet.get(3) == Some(&0) && payload.first() == Some(&0x12)).then_some(())?;
+    Some(u32::from_le_bytes(payload.get(7..11)?.try_into().ok()?))
+}
+
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    replica: &AtomicU32,
+    mut state: watch::Receiver<State>,
+) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        packet(&mut from, &mut buffer).await?;
+        if let Some(server_id) = dumping_replica(&buffer) {
+            replica.store(server_id, Ordering::SeqCst);
+        }
+        not_silent(&mut state).await;
+        to.write_all(&buffer).await?;
+    }
+}
+
+/// The stream of one dump: which file it is in, and whether the next packet begins an event.
+#[derive(Default)]
+struct Stream {
+    file: String,
+    continued: bool,
+}
+
+impl Stream {
+    /// The end of the event that this packet begins; `None` for what takes no place in the log.
+    fn event_end(&mut self, packet: &[u8]) -> Option<StreamPoint> {
+        let payload = packet.get(4..)?;
+        let begins = !std::mem::replace(&mut self.continued, payload.len() == 0xff_ffff);
+        if !begins || payload.first() != Some(&0) {
+            return None;
+        }
+        let event = payload.get(1..)?;
+        // Header: timestamp u32, type u8, server id u32, size u32, log_pos u32, flags u16.
+        let kind = *event.get(4)?;
+        let log_pos = u32::from_le_bytes(event.get(13..17)?.try_into().ok()?);
+        let end = (log_pos != 0).then(|| StreamPoint::new(&self.file, u64::from(log_pos)));
+        if kind == ROTATE_EVENT {
+            // Position u64, then the next file's name, then possibly a checksum.
+            self.file = file_name(event.get(27..)?)?;
+        }
+        end
+    }
+}
+
+const ROTATE_EVENT: u8 = 4;
+
+/// The file name at the start of `bytes`, which end with a checksum or not. A name ends with at least six digits and a
+/// checksum has four bytes, so ten bytes after the dot tell that it is there.
+fn file_name(bytes: &[u8]) -> Option<String> {
+    const CHECKSUM: usize = 4;
+    const DIGITS: usize = 6;
+    let dot = bytes.iter().position(|byte| *byte == b'.')?;
+    let after = bytes.len() - dot - 1;
+    let end = if after >= DIGITS + CHECKSUM {
+        bytes.len() - CHECKSUM
+    } else {
+        bytes.len()
+    };
+    String::from_utf8(bytes.get(..end)?.to_vec()).ok()
+}
+
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    replica: &AtomicU32,
+    mut state: watch::Receiver<State>,
+) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    let mut stream = Stream::default();
+    loop {
+        packet(&mut from, &mut buffer).await?;
+        let server_id = replica.load(Ordering::SeqCst);
+        if server_id != 0
+            && let Some(end) = stream.event_end(&buffer)
+        {
+            // An error means the gate is gone, and this task with it.
+            let _ = state
+                .wait_for(|state| state.holds.get(&server_id).is_none_or(|held| end <= *held))
+                .await;
+        }
+        not_silent(&mut state).await;
+        to.write_all(&buffer).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u8, log_pos: u32, body: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(19 + body.len()).unwrap();
+        let mut packet = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, kind, 1, 0, 0, 0];
+        packet.extend(size.to_le_bytes());
+        packet.extend(log_pos.to_le_bytes());
+        packet.extend([0, 0]);
+        packet.extend(body);
+        packet
+    }
+
+    #[test]
+    fn the_end_of_an_event_names_the_file_of_the_last_rotate() {
+        let mut stream = Stream::default();
+        let rotate = [&8_u64.to_le_bytes()[..], b"mysql-bin.000007", b"1234"].concat();
+        assert_eq!(stream.event_end(&event(ROTATE_EVENT, 0, &rotate)), None);
+        assert_eq!(
+            stream.event_end(&event(2, 452, b"")),
+            Some(StreamPoint::new("mysql-bin.000007", 452))
+        );
+        let plain = [&4_u64.to_le_bytes()[..], b"mysql-bin.1000000"].concat();
+        assert_eq!(
+            stream.event_end(&event(ROTATE_EVENT, 500, &plain)),
+            Some(StreamPoint::new("mysql-bin.000007", 500))
+        );
+        assert_eq!(
+            stream.event_end(&event(2, 4, b"")),
+            Some(StreamPoint::new("mysql-bin.1000000", 4))
+        );
+    }
+
+    #[test]
+    fn a_longer_number_is_later() {
+        assert!(StreamPoint::new("b.999999", 900) < StreamPoint::new("b.1000000", 4));
+        assert!(StreamPoint::new("b.000001", 5) > StreamPoint::new("b.000001", 4));
+    }
+
+    #[test]
+    fn a_dump_names_its_replica() {
+        let mut request = vec![27, 0, 0, 0, 0x12];
+        request.extend(4_u32.to_le_bytes());
+        request.extend([0, 0]);
+        request.extend(3_u32.to_le_bytes());
+        request.extend(b"mysql-bin.000001");
+        assert_eq!(dumping_replica(&request), Some(3));
+        assert_eq!(dumping_replica(&[1, 0, 0, 0, 0x0e]), None);
+    }
+}
