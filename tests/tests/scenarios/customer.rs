@@ -47,6 +47,7 @@ async fn at_his_positions() -> Result<Running, tests::sandbox::SandboxError> {
         [452, 666, 880, 1094, 1308],
         "event sizes as on the customer's primary"
     );
+    assert_eq!(replica::binlog_end(cluster.primary()).await?, place(END));
     replica::wait_executed(cluster.server(1), &place(CANDIDATE)).await?;
     replica::wait_executed(cluster.server(2), &place(LATEST)).await?;
     Ok(cluster)
