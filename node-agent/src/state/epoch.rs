@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::v1::CallContext;
+use proto::convert::Context;
 use serde::{Deserialize, Serialize};
 
 use super::durable::{self, DurableError};
@@ -206,25 +206,17 @@ impl EpochStore {
     ///
     /// # Errors
     /// See [`EpochError`].
-    pub fn check(&self, context: &CallContext) -> Result<(), EpochError> {
-        let state = self.cluster(&context.cluster)?;
-        names::check("operation", &context.operation)?;
-        if context.deadline_ms == 0 {
-            return Err(EpochError::BadField {
-                field: "deadline_ms",
-                expected: "a number greater than 0",
-                found: "0".to_owned(),
-            });
-        }
-        let stored = state.current()?;
+    pub fn check(&self, context: &Context) -> Result<(), EpochError> {
+        let stored = self.cluster(&context.cluster)?.current()?;
+        let operation = context.operation.as_str();
         let holds = stored
             .holder
             .as_ref()
-            .is_some_and(|held| held.operation == context.operation);
-        if holds && stored.epoch == context.epoch {
+            .is_some_and(|held| held.operation == operation);
+        if holds && stored.epoch == context.epoch.get() {
             return Ok(());
         }
-        Err(refusal(context.epoch, &context.operation, stored))
+        Err(refusal(context.epoch.get(), operation, stored))
     }
 
     fn cluster(&self, cluster: &str) -> Result<&Arc<Cluster>, EpochError> {

@@ -6,4 +6,5 @@ pub mod durable;
 pub mod epoch;
 #[cfg(test)]
 mod epoch_tests;
+pub mod flight;
 pub mod names;
