@@ -1,0 +1,100 @@
+//! Cutting a segment into the store: the same request twice gives the same segment once.
+
+use binlog_core::{Cut, CutPlan, NothingToCut};
+use proto::convert::Context;
+
+use super::LogsError;
+use super::store::{SegmentStore, Stored};
+
+/// What became of a cut.
+#[derive(Debug)]
+pub enum CutOutcome {
+    /// The segment is in the store.
+    Done(Box<Stored>),
+    /// There was nothing to cut.
+    Nothing(NothingToCut),
+}
+
+/// Id of a tail: what the dead primary's binary log holds from a position on.
+pub fn tail_id(from: &binlog_core::BinlogPosition) -> String {
+    format!("tail-{}-{}", plain(from.file.as_str()), from.offset)
+}
+
+/// Id of a diff: what a survivor's relay logs hold from a position on.
+pub fn diff_id(server: &str, from: &binlog_core::BinlogPosition) -> String {
+    format!(
+        "diff-{}-{}-{}",
+        plain(server),
+        plain(from.file.as_str()),
+        from.offset
+    )
+}
+
+/// Carries out a plan. A whole segment of this id and range, left by an earlier call, is given back as it is. Blocks;
+/// `progress` gets bytes done and bytes in all.
+///
+/// # Errors
+/// The disk is full or refuses; the log changed since it was planned.
+pub fn carry_out(
+    store: &SegmentStore,
+    context: &Context,
+    id: &str,
+    provider: &str,
+    plan: CutPlan,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CutOutcome, LogsError> {
+    let cut: Cut = match plan {
+        CutPlan::Cut(cut) => cut,
+        CutPlan::Nothing(nothing) => return Ok(CutOutcome::Nothing(nothing)),
+    };
+    let operation = context.operation.as_str();
+    store.prepare(&context.cluster, operation)?;
+    let path = store.path(operation, id)?;
+    if let Ok(stored) = store.get(&context.cluster, operation, id)
+        && stored.manifest.range == *cut.range()
+    {
+        progress(stored.manifest.size, stored.manifest.size);
+        return Ok(CutOutcome::Done(Box::new(stored)));
+    }
+    let total = cut.bytes();
+    store.require_space(total)?;
+    cut.write(&path, provider, &mut |done| progress(done, total))?;
+    let stored = store.get(&context.cluster, operation, id)?;
+    Ok(CutOutcome::Done(Box::new(stored)))
+}
+
+/// A name of the server's as part of an id: whatever an id may not have becomes `_`; of a long one the end counts, where
+/// the number is.
+fn plain(name: &str) -> String {
+    let surplus = name.chars().count().saturating_sub(80);
+    name.chars()
+        .skip(surplus)
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::names::is_safe;
+
+    #[test]
+    fn ids_say_what_they_hold_and_are_file_names() {
+        let from = "mysql-bin.000001:880".parse().unwrap();
+        assert_eq!(tail_id(&from), "tail-mysql-bin.000001-880");
+        assert_eq!(
+            diff_id("db2:3306", &from),
+            "diff-db2_3306-mysql-bin.000001-880"
+        );
+        let odd = "b in\u{e9}.000001:4".parse().unwrap();
+        assert!(is_safe(&tail_id(&odd)), "{}", tail_id(&odd));
+        let long = format!("{}.000001:4", "x".repeat(300)).parse().unwrap();
+        assert!(is_safe(&diff_id(&"s".repeat(63), &long)));
+    }
+}

@@ -1,0 +1,413 @@
+//! Keeps relay logs for as long as another server may lack what they hold.
+//!
+//! With `relay_log_purge=1`, the default, a server deletes a relay log as soon as its applier is through with it, and a
+//! CHANGE deletes them all. So each one is hard-linked as soon as its file appears, while it is still written: the link
+//! grows with it and costs nothing until the server lets go. Where links are impossible (EXDEV, EPERM, ..) a copy
+//! follows the file. What is kept is bounded in space and age.
+//!
+//! Only files this module made are ever deleted by it, and no file the server still has is counted against the limits.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use binlog_core::{LogError, RelayFileName};
+use nix::errno::Errno;
+
+use crate::config::RelayKeep;
+use crate::state::durable::{self, DurableError};
+
+mod journal;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod watch;
+
+pub use source::StreamSource;
+
+use journal::{FileId, Journal, Kept, Seen, kept_path};
+
+/// Why relay logs could not be kept or listed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The server's index of relay logs cannot be used.
+    #[error("list of relay logs")]
+    Index(#[from] LogError),
+    /// The index names a file that is no relay log.
+    #[error("index {} names {found:?}, which is no relay log file", index.display())]
+    BadEntry {
+        /// The index.
+        index: PathBuf,
+        /// What it names.
+        found: String,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+}
+
+/// Where a server's relay logs are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayLocation {
+    /// Their directory.
+    pub directory: PathBuf,
+    /// What stands before the last dot of their names.
+    pub base: String,
+    /// The server's list of them.
+    pub index: Option<PathBuf>,
+}
+
+impl RelayLocation {
+    /// From `@@relay_log_basename` and `@@relay_log_index`; `None` if the former is no path to a file.
+    pub fn new(basename: &Path, index: Option<PathBuf>) -> Option<Self> {
+        Some(Self {
+            directory: basename.parent()?.to_path_buf(),
+            base: basename.file_name()?.to_str()?.to_owned(),
+            index,
+        })
+    }
+}
+
+/// What one pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Files linked now.
+    pub linked: usize,
+    /// Files whose copy was begun now, since no link was possible.
+    pub copied: usize,
+    /// Kept files dropped now by the limits.
+    pub dropped: usize,
+}
+
+/// Keeps the relay logs of one server.
+#[derive(Debug)]
+pub struct RelayKeeper {
+    journal_path: PathBuf,
+    limits: RelayKeep,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    location: Option<RelayLocation>,
+    source: Option<StreamSource>,
+    copies: HashMap<FileId, Copy>,
+}
+
+/// A copy that follows its file. The open handle reads on after the server has deleted the name.
+#[derive(Debug)]
+struct Copy {
+    from: File,
+    to: File,
+}
+
+impl RelayKeeper {
+    /// Takes up what was kept before; the journal is in the server's state `folder`.
+    pub fn open(folder: &Path, limits: RelayKeep) -> Result<Self, DurableError> {
+        let journal_path = folder.join("relay-kept.json");
+        let journal = durable::read_json(&journal_path)?.unwrap_or_default();
+        Ok(Self {
+            journal_path,
+            limits,
+            inner: Mutex::new(Inner {
+                journal,
+                location: None,
+                source: None,
+                copies: HashMap::new(),
+            }),
+        })
+    }
+
+    /// Tells where the relay logs are and whose stream they hold now, as far as known.
+    pub fn learn(&self, location: Option<RelayLocation>, source: Option<StreamSource>) {
+        let mut inner = self.lock();
+        if location.is_some() {
+            inner.location = location;
+        }
+        if source.is_some() {
+            inner.source = source;
+        }
+    }
+
+    /// Where the relay logs are.
+    pub fn location(&self) -> Option<RelayLocation> {
+        self.lock().location.clone()
+    }
+
+    /// Links every relay log that is there now. Call it (in a blocking task) before anything that makes the server
+    /// delete relay logs. Returns what was done; nothing if the place is not known yet.
+    ///
+    /// # Errors
+    /// See [`KeepError`]; files linked before the error stay linked.
+    pub fn protect_now(&self) -> Result<Pass, KeepError> {
+        let mut inner = self.lock();
+        let Some(location) = inner.location.clone() else {
+            return Ok(Pass::default());
+        };
+        let mut pass = Pass::default();
+        let before = inner.journal.clone();
+        let kept = keep_new(&mut inner, &location, &mut pass);
+        let followed = kept.and_then(|()| follow_copies(&mut inner));
+        let source = inner.source.clone();
+        if let Some(source) = source {
+            inner.journal.learn_source(&source);
+        }
+        // Also after an error: what was linked must be found again.
+        if inner.journal != before {
+            durable::write_json(&self.journal_path, &inner.journal)?;
+        }
+        followed?;
+        Ok(pass)
+    }
+
+    /// Drops what the limits do not allow any more, oldest first. Call it now and then, in a blocking task.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn enforce_limits(&self, now: SystemTime) -> Result<usize, KeepError> {
+        let mut inner = self.lock();
+        let Some(location) = inner.location.clone() else {
+            return Ok(0);
+        };
+        let limit_bytes = super::store::file_system_bytes(&location.directory)? / 100
+            * u64::from(self.limits.percent_of_disk);
+        let mut alone = Vec::new();
+        let mut total_bytes: u64 = 0;
+        let mut vanished = Vec::new();
+        for kept in &inner.journal.kept {
+            let Ok(metadata) = fs::metadata(&kept.path) else {
+                vanished.push(kept.path.clone());
+                continue;
+            };
+            let server_has_it = if kept.copied {
+                location_has(&location, kept)
+            } else {
+                metadata.nlink() > 1
+            };
+            if !server_has_it {
+                total_bytes = total_bytes.saturating_add(metadata.len());
+                alone.push((kept.path.clone(), metadata));
+            }
+        }
+        let mut dropped = Vec::new();
+        for (path, metadata) in alone {
+            let age = metadata
+                .modified()
+                .ok()
+                .and_then(|changed| now.duration_since(changed).ok())
+                .unwrap_or_default();
+            if total_bytes <= limit_bytes && age <= self.limits.age {
+                continue;
+            }
+            fs::remove_file(&path).map_err(DurableError::io("remove", &path))?;
+            total_bytes = total_bytes.saturating_sub(metadata.len());
+            dropped.push(path);
+        }
+        let count = dropped.len();
+        dropped.extend(vanished);
+        if !dropped.is_empty() {
+            inner.journal.forget(|kept| dropped.contains(&kept.path));
+            durable::write_json(&self.journal_path, &inner.journal)?;
+        }
+        Ok(count)
+    }
+
+    /// The sets of relay logs of the current stream: what the server lists together with what was kept, then older
+    /// numberings of the same source, newest first. Empty if the place is not known or nothing is there.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn sets(&self) -> Result<Vec<Vec<(RelayFileName, PathBuf)>>, KeepError> {
+        let mut inner = self.lock();
+        let Some(location) = inner.location.clone() else {
+            return Ok(Vec::new());
+        };
+        follow_copies(&mut inner)?;
+        let listed = listed(&location)?;
+        Ok(inner.journal.sets(&listed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The journal is written after each change of it; a panic in between costs a link its entry, nothing else.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Links or begins to copy every relay log of the directory that is not kept yet.
+fn keep_new(inner: &mut Inner, location: &RelayLocation, pass: &mut Pass) -> Result<(), KeepError> {
+    for seen in in_directory(location)? {
+        if inner.journal.holds(seen.id) {
+            continue;
+        }
+        let (generation, _) = inner.journal.place(&seen.name, inner.source.as_ref());
+        let path = kept_path(&location.directory, generation, &seen.name);
+        let copied = match link(&seen.path, &path) {
+            Ok(()) => false,
+            // Deleted between listing and linking: it was there for less than a pass.
+            Err(Errno::ENOENT) => continue,
+            Err(Errno::EXDEV | Errno::EPERM | Errno::EMLINK | Errno::EOPNOTSUPP) => {
+                let Ok(from) = File::open(&seen.path) else {
+                    continue;
+                };
+                let to = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&path)
+                    .map_err(DurableError::io("create", &path))?;
+                inner.copies.insert(seen.id, Copy { from, to });
+                true
+            }
+            Err(errno) => return Err(DurableError::io("link", &path)(errno.into()).into()),
+        };
+        if copied {
+            pass.copied += 1;
+        } else {
+            pass.linked += 1;
+        }
+        let source = inner.source.clone();
+        inner.journal.enter(
+            Kept {
+                name: seen.name,
+                path,
+                id: seen.id,
+                generation,
+                copied,
+            },
+            source.as_ref(),
+        );
+    }
+    Ok(())
+}
+
+/// A hard link at `to`; one that a crash left there without an entry in the journal is replaced if it is another file.
+fn link(from: &Path, to: &Path) -> Result<(), Errno> {
+    let once = || {
+        fs::hard_link(from, to).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    };
+    match once() {
+        Err(Errno::EEXIST) => {
+            let same = match (fs::metadata(from), fs::metadata(to)) {
+                (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+                (Err(_), _) => return Err(Errno::ENOENT),
+                _ => false,
+            };
+            if same {
+                return Ok(());
+            }
+            fs::remove_file(to)
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            once()
+        }
+        other => other,
+    }
+}
+
+/// Appends to each copy what its file has gained; takes up copies of an earlier run whose file is still there.
+fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
+    for kept in inner.journal.kept.iter().filter(|kept| kept.copied) {
+        if !inner.copies.contains_key(&kept.id)
+            && let Some(location) = &inner.location
+            && location_has(location, kept)
+        {
+            let original = location.directory.join(kept.name.as_str());
+            if let (Ok(from), Ok(to)) = (
+                File::open(&original),
+                OpenOptions::new().append(true).open(&kept.path),
+            ) {
+                inner.copies.insert(kept.id, Copy { from, to });
+            }
+        }
+        if let Some(copy) = inner.copies.get_mut(&kept.id) {
+            append_news(copy).map_err(DurableError::io("copy", &kept.path))?;
+        }
+    }
+    // Deleted by the server and read to its end: no more will come.
+    inner
+        .copies
+        .retain(|_, copy| copy.from.metadata().is_ok_and(|m| m.nlink() > 0));
+    Ok(())
+}
+
+fn append_news(copy: &mut Copy) -> std::io::Result<()> {
+    let done = copy.to.metadata()?.len();
+    copy.to.seek(SeekFrom::End(0))?;
+    copy.from.seek(SeekFrom::Start(done))?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = copy.from.read(&mut buffer)?;
+        match buffer.get(..count) {
+            Some(bytes) if count > 0 => copy.to.write_all(bytes)?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Whether the server's directory still has the file of this entry under its name.
+fn location_has(location: &RelayLocation, kept: &Kept) -> bool {
+    fs::metadata(location.directory.join(kept.name.as_str()))
+        .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (kept.id.device, kept.id.inode))
+}
+
+/// Relay logs in the directory, by number.
+fn in_directory(location: &RelayLocation) -> Result<Vec<Seen>, KeepError> {
+    let directory = &location.directory;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(DurableError::io("read", directory))? {
+        let entry = entry.map_err(DurableError::io("read", directory))?;
+        let Some(name) = relay_name(&entry.file_name(), &location.base) else {
+            continue;
+        };
+        if let Some(seen) = look(name, entry.path()) {
+            found.push(seen);
+        }
+    }
+    found.sort_by_key(|seen| seen.name.sequence());
+    Ok(found)
+}
+
+/// Relay logs the server lists, in its order; without an index those of the directory.
+fn listed(location: &RelayLocation) -> Result<Vec<Seen>, KeepError> {
+    let Some(index) = location.index.as_ref().filter(|index| index.exists()) else {
+        return in_directory(location);
+    };
+    let mut found = Vec::new();
+    for path in binlog_core::read_index(index)? {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.parse().ok())
+            .ok_or_else(|| KeepError::BadEntry {
+                index: index.clone(),
+                found: path.display().to_string(),
+            })?;
+        // An entry may outlive its file by a moment: the server deletes the file first.
+        found.extend(look(name, path));
+    }
+    Ok(found)
+}
+
+fn look(name: RelayFileName, path: PathBuf) -> Option<Seen> {
+    let metadata = fs::metadata(&path).ok().filter(|m| m.is_file())?;
+    Some(Seen {
+        name,
+        path,
+        id: FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        },
+    })
+}
+
+/// `name` if it is a relay log of this base.
+fn relay_name(name: &std::ffi::OsStr, base: &str) -> Option<RelayFileName> {
+    let name: RelayFileName = name.to_str()?.parse().ok()?;
+    (name.base() == base).then_some(name)
+}

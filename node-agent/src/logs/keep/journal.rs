@@ -1,0 +1,200 @@
+//! Which relay logs were kept, and which of them belong to one stream.
+//!
+//! A server starts its relay logs again at number 1 when its channel is pointed elsewhere, so a name alone says nothing.
+//! Files of one numbering are a *generation*; a generation belongs to one source. Only the newest generation and older
+//! ones of the same source are offered as provider, and binlog-core's walk has the last word on their continuity.
+
+use std::path::{Path, PathBuf};
+
+use binlog_core::RelayFileName;
+use serde::{Deserialize, Serialize};
+
+use super::StreamSource;
+
+/// A relay log as the directory shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Its name.
+    pub(super) name: RelayFileName,
+    /// Its path.
+    pub(super) path: PathBuf,
+    /// What it is, whatever it is called.
+    pub(super) id: FileId,
+}
+
+/// A file of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileId {
+    /// Device.
+    pub(super) device: u64,
+    /// Inode.
+    pub(super) inode: u64,
+}
+
+/// One kept relay log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kept {
+    /// Name the server gave it.
+    pub(super) name: RelayFileName,
+    /// Our link or copy.
+    pub(super) path: PathBuf,
+    /// The server's file.
+    pub(super) id: FileId,
+    /// Numbering it belongs to.
+    pub(super) generation: u64,
+    /// It is a copy, not a link.
+    pub(super) copied: bool,
+}
+
+/// One numbering.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Generation {
+    /// Its number, from 1.
+    pub(super) number: u64,
+    /// Whose stream it holds; `None` until the server has said.
+    pub(super) source: Option<StreamSource>,
+    /// Highest relay log number seen.
+    pub(super) highest: u64,
+}
+
+/// Everything kept of one server; oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Journal {
+    /// Numberings, oldest first; the last one is current.
+    pub(super) generations: Vec<Generation>,
+    /// Kept files, oldest first.
+    pub(super) kept: Vec<Kept>,
+}
+
+impl Journal {
+    /// Whether this file is kept already.
+    pub(super) fn holds(&self, id: FileId) -> bool {
+        self.kept.iter().any(|kept| kept.id == id)
+    }
+
+    /// The generation a file that was not seen before belongs to, and whether it is a new one.
+    pub(super) fn place(&self, name: &RelayFileName, source: Option<&StreamSource>) -> (u64, bool) {
+        let Some(current) = self.generations.last() else {
+            return (1, true);
+        };
+        let renumbered = name.sequence() <= current.highest;
+        let other_source = match (&current.source, source) {
+            (Some(before), Some(now)) => !before.same_stream(now),
+            _ => false,
+        };
+        if renumbered || other_source {
+            (current.number.saturating_add(1), true)
+        } else {
+            (current.number, false)
+        }
+    }
+
+    /// Enters a file that is kept now.
+    pub(super) fn enter(&mut self, kept: Kept, source: Option<&StreamSource>) {
+        let sequence = kept.name.sequence();
+        match self.generations.last_mut() {
+            Some(current) if current.number == kept.generation => {
+                current.highest = current.highest.max(sequence);
+                if current.source.is_none() {
+                    current.source = source.cloned();
+                }
+            }
+            _ => self.generations.push(Generation {
+                number: kept.generation,
+                source: source.cloned(),
+                highest: sequence,
+            }),
+        }
+        self.kept.push(kept);
+    }
+
+    /// Fills in the source of the current generation, or improves it (an id that was 0 before the first connection).
+    /// `true` if that changed anything.
+    pub(super) fn learn_source(&mut self, source: &StreamSource) -> bool {
+        let Some(current) = self.generations.last_mut() else {
+            return false;
+        };
+        let better = match &current.source {
+            None => true,
+            Some(known) => {
+                known.server_id == 0 && source.server_id != 0 && known.same_stream(source)
+            }
+        };
+        if better {
+            current.source = Some(source.clone());
+        }
+        better
+    }
+
+    /// Forgets kept files for which `gone` holds, and generations without any, except the current one.
+    pub(super) fn forget(&mut self, gone: impl Fn(&Kept) -> bool) {
+        self.kept.retain(|kept| !gone(kept));
+        let newest = self.generations.last().map(|g| g.number);
+        self.generations.retain(|generation| {
+            Some(generation.number) == newest
+                || self.kept.iter().any(|k| k.generation == generation.number)
+        });
+    }
+
+    /// Sets of relay logs that hold one stream each, the current one first: what the server lists now together with what
+    /// was kept of the same generation, then older generations of the same source, newest first. A file counts once.
+    pub(super) fn sets(&self, listed: &[Seen]) -> Vec<Vec<(RelayFileName, PathBuf)>> {
+        let current = self.generations.last();
+        let mut first: Vec<(RelayFileName, PathBuf)> = listed
+            .iter()
+            .map(|seen| (seen.name.clone(), seen.path.clone()))
+            .collect();
+        let mut sets = Vec::new();
+        if let Some(current) = current {
+            // A listed file that the pass has not kept yet may already belong to a next numbering; then what was kept
+            // is an older set, which `extends` sees by the numbers.
+            let renumbered = listed
+                .iter()
+                .any(|seen| !self.holds(seen.id) && seen.name.sequence() <= current.highest);
+            if !renumbered {
+                first.extend(
+                    self.of(current.number)
+                        .filter(|kept| !listed.iter().any(|seen| seen.id == kept.id))
+                        .map(entry),
+                );
+            }
+            first.sort_by_key(|(name, _)| name.sequence());
+            sets.push(first);
+            let older = self.generations.iter().rev().filter(|generation| {
+                let same = match (&generation.source, &current.source) {
+                    (Some(a), Some(b)) => a.same_stream(b),
+                    _ => false,
+                };
+                same && (generation.number != current.number || renumbered)
+            });
+            for generation in older {
+                let mut set: Vec<_> = self.of(generation.number).map(entry).collect();
+                set.sort_by_key(|(name, _)| name.sequence());
+                sets.push(set);
+            }
+        } else {
+            sets.push(first);
+        }
+        sets.retain(|set| !set.is_empty());
+        sets
+    }
+
+    fn of(&self, generation: u64) -> impl Iterator<Item = &Kept> {
+        self.kept
+            .iter()
+            .filter(move |kept| kept.generation == generation)
+    }
+}
+
+fn entry(kept: &Kept) -> (RelayFileName, PathBuf) {
+    (kept.name.clone(), kept.path.clone())
+}
+
+/// Where a kept file goes: beside the original, under a name no server takes for its own.
+pub(super) fn kept_path(directory: &Path, generation: u64, name: &RelayFileName) -> PathBuf {
+    directory.join(format!("mha-kept-{generation:06}-{name}"))
+}

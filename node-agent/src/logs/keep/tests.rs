@@ -1,0 +1,332 @@
+//! Keeping relay logs with plain files in a private directory.
+
+use std::time::Duration;
+
+use super::*;
+
+struct Server {
+    folder: tempfile::TempDir,
+    keeper: RelayKeeper,
+}
+
+const LIMITS: RelayKeep = RelayKeep {
+    percent_of_disk: 90,
+    age: Duration::from_secs(86_400),
+};
+
+fn source(server_id: u32, host: &str) -> StreamSource {
+    StreamSource {
+        server_id,
+        server_uuid: String::new(),
+        host: host.to_owned(),
+        port: 3306,
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["data", "state"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let keeper = RelayKeeper::open(&folder.path().join("state"), LIMITS).unwrap();
+        let server = Self { folder, keeper };
+        server.learn(Some(source(1, "db1")));
+        server
+    }
+
+    fn learn(&self, source: Option<StreamSource>) {
+        let location =
+            RelayLocation::new(&self.path("relay-bin"), Some(self.path("relay-bin.index")));
+        self.keeper.learn(location, source);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
+    }
+
+    fn write(&self, number: u32, text: &str) {
+        fs::write(self.path(&format!("relay-bin.{number:06}")), text).unwrap();
+    }
+
+    /// As the server does: the file first, then its entry.
+    fn index(&self, numbers: &[u32]) {
+        let text: String = numbers
+            .iter()
+            .map(|n| format!("./relay-bin.{n:06}\n"))
+            .collect();
+        fs::write(self.path("relay-bin.index"), text).unwrap();
+    }
+
+    fn delete(&self, number: u32) {
+        fs::remove_file(self.path(&format!("relay-bin.{number:06}"))).unwrap();
+    }
+
+    fn pass(&self) -> Pass {
+        self.keeper.protect_now().unwrap()
+    }
+
+    /// Contents of the sets, file by file.
+    fn sets(&self) -> Vec<Vec<String>> {
+        self.keeper
+            .sets()
+            .unwrap()
+            .into_iter()
+            .map(|set| {
+                set.into_iter()
+                    .map(|(_, path)| fs::read_to_string(path).unwrap())
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn kept_files(&self) -> usize {
+        fs::read_dir(self.path(""))
+            .unwrap()
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_string_lossy().starts_with("mha-kept-")
+            })
+            .count()
+    }
+}
+
+#[test]
+fn a_purged_relay_log_stays_and_a_present_one_counts_once() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.write(2, "two");
+    fs::write(server.path("relay-bin.000001.bak"), "stray").unwrap();
+    fs::write(server.path("mysql-bin.000001"), "binlog").unwrap();
+    server.index(&[1, 2]);
+    assert_eq!(server.pass().linked, 2);
+    assert_eq!(server.pass(), Pass::default());
+    assert_eq!(server.sets(), [["one", "two"]]);
+    // The link grows with the file.
+    OpenOptions::new()
+        .append(true)
+        .open(server.path("relay-bin.000002"))
+        .unwrap()
+        .write_all(b" and more")
+        .unwrap();
+    server.delete(1);
+    server.write(3, "three");
+    server.index(&[2, 3]);
+    assert_eq!(server.pass().linked, 1);
+    assert_eq!(server.sets(), [["one", "two and more", "three"]]);
+    server.delete(2);
+    server.index(&[3]);
+    assert_eq!(server.sets(), [["one", "two and more", "three"]]);
+}
+
+#[test]
+fn what_was_kept_is_known_after_a_restart() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.index(&[1]);
+    server.pass();
+    server.delete(1);
+    server.write(2, "two");
+    server.index(&[2]);
+    let again = RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap();
+    let server = Server {
+        folder: server.folder,
+        keeper: again,
+    };
+    // Nothing is known of the place until the server or its memory says so.
+    assert!(server.sets().is_empty());
+    server.learn(None);
+    assert_eq!(server.pass().linked, 1);
+    assert_eq!(server.sets(), [["one", "two"]]);
+}
+
+#[test]
+fn a_new_numbering_of_the_same_source_is_a_set_of_its_own() {
+    let server = Server::new();
+    server.write(1, "old one");
+    server.write(2, "old two");
+    server.index(&[1, 2]);
+    server.pass();
+    // CHANGE deletes them all and begins again at 1; the replay keeps the identity and changes the address.
+    server.delete(1);
+    server.delete(2);
+    server.write(1, "new one");
+    server.index(&[1]);
+    // Before the pass has seen it the file already counts as a set of its own.
+    assert_eq!(server.sets(), [vec!["new one"], vec!["old one", "old two"]]);
+    server.learn(Some(source(1, "127.0.0.1")));
+    assert_eq!(server.pass().linked, 1);
+    assert_eq!(server.sets(), [vec!["new one"], vec!["old one", "old two"]]);
+    server.write(2, "new two");
+    server.index(&[1, 2]);
+    server.pass();
+    assert_eq!(
+        server.sets(),
+        [vec!["new one", "new two"], vec!["old one", "old two"]]
+    );
+}
+
+#[test]
+fn relay_logs_of_another_source_are_kept_but_not_offered() {
+    let server = Server::new();
+    server.write(1, "of db1");
+    server.index(&[1]);
+    server.pass();
+    server.delete(1);
+    server.learn(Some(source(7, "db7")));
+    server.write(1, "of db7");
+    server.index(&[1]);
+    server.pass();
+    assert_eq!(server.sets(), [["of db7"]]);
+    assert_eq!(server.kept_files(), 2);
+    // The numbering went on, but the source changed: also another stream.
+    server.learn(Some(source(8, "db8")));
+    server.write(2, "of db8");
+    server.index(&[2]);
+    server.delete(1);
+    server.pass();
+    assert_eq!(server.sets(), [["of db8"]]);
+}
+
+#[test]
+fn a_source_that_tells_its_id_later_is_filled_in() {
+    let server = Server::new();
+    server.learn(Some(source(0, "db1")));
+    server.write(1, "one");
+    server.index(&[1]);
+    server.pass();
+    server.learn(Some(source(1, "db1")));
+    server.pass();
+    server.delete(1);
+    server.learn(Some(source(1, "127.0.0.1")));
+    server.write(1, "replayed");
+    server.index(&[1]);
+    server.pass();
+    assert_eq!(server.sets(), [["replayed"], ["one"]]);
+}
+
+#[test]
+fn age_drops_only_what_the_server_let_go() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.write(2, "two");
+    server.index(&[1, 2]);
+    server.pass();
+    let later = SystemTime::now() + LIMITS.age + Duration::from_secs(60);
+    assert_eq!(server.keeper.enforce_limits(later).unwrap(), 0);
+    server.delete(1);
+    server.index(&[2]);
+    assert_eq!(server.keeper.enforce_limits(SystemTime::now()).unwrap(), 0);
+    assert_eq!(server.keeper.enforce_limits(later).unwrap(), 1);
+    assert_eq!(server.sets(), [["two"]]);
+    assert_eq!(server.kept_files(), 1);
+}
+
+#[test]
+fn an_entry_whose_link_somebody_removed_is_forgotten() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.index(&[1]);
+    server.pass();
+    server.delete(1);
+    fs::remove_file(server.path("mha-kept-000001-relay-bin.000001")).unwrap();
+    server.index(&[]);
+    assert_eq!(server.keeper.enforce_limits(SystemTime::now()).unwrap(), 0);
+    assert!(server.sets().is_empty());
+}
+
+#[test]
+fn a_link_left_by_a_crash_before_the_journal_is_replaced() {
+    let server = Server::new();
+    fs::write(server.path("mha-kept-000001-relay-bin.000001"), "stale").unwrap();
+    server.write(1, "one");
+    server.index(&[1]);
+    assert_eq!(server.pass().linked, 1);
+    server.delete(1);
+    server.index(&[]);
+    assert_eq!(server.sets(), [["one"]]);
+}
+
+#[test]
+fn a_copy_follows_its_file_and_takes_the_rest_after_the_deletion() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.index(&[1]);
+    // As where links are refused: enter the file as a copy by hand, then let the passes follow it.
+    let original = server.path("relay-bin.000001");
+    let path = server.path("mha-kept-000001-relay-bin.000001");
+    fs::write(&path, "").unwrap();
+    {
+        let mut inner = server.keeper.lock();
+        let metadata = fs::metadata(&original).unwrap();
+        let id = FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        };
+        let kept = Kept {
+            name: "relay-bin.000001".parse().unwrap(),
+            path: path.clone(),
+            id,
+            generation: 1,
+            copied: true,
+        };
+        let source = inner.source.clone();
+        inner.journal.enter(kept, source.as_ref());
+    }
+    assert_eq!(server.pass(), Pass::default());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+    let mut writer = OpenOptions::new().append(true).open(&original).unwrap();
+    writer.write_all(b", two").unwrap();
+    server.delete(1);
+    server.index(&[]);
+    assert_eq!(server.sets(), [["one, two"]]);
+    server.pass();
+    assert!(server.keeper.lock().copies.is_empty());
+}
+
+#[test]
+fn without_an_index_the_directory_is_the_list() {
+    let server = Server::new();
+    server.write(2, "two");
+    server.write(10, "ten");
+    server.pass();
+    assert_eq!(server.sets(), [["two", "ten"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watch_catches_a_file_that_lives_only_shortly() {
+    let server = Server::new();
+    let keeper = std::sync::Arc::new(
+        RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap(),
+    );
+    keeper.learn(
+        RelayLocation::new(&server.path("relay-bin"), None),
+        Some(source(1, "db1")),
+    );
+    let stop = tokio_util::sync::CancellationToken::new();
+    let watching = tokio::spawn(watch::run(
+        std::sync::Arc::clone(&keeper),
+        "db1:3306".to_owned(),
+        stop.clone(),
+    ));
+    // The first file tells that the watch is in place.
+    server.write(1, "one");
+    let kept = async |count: usize| {
+        for _ in 0..1000 {
+            if server.kept_files() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{} of {count} files kept", server.kept_files());
+    };
+    kept(1).await;
+    for number in 2..12 {
+        server.write(number, "short-lived");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.delete(number);
+    }
+    kept(11).await;
+    stop.cancel();
+    watching.await.unwrap();
+}

@@ -1,0 +1,198 @@
+//! The receiving end of a transfer on disk: a `.part` file that grows by verified chunks and becomes the segment.
+//!
+//! Guarantees: a byte is in the part file only if its chunk's CRC-32 was right and it follows the byte before; the
+//! segment appears only if size and sha256 are those announced, and its manifest after it. A part file survives a
+//! restart of the agent: its bytes are hashed again and the transfer goes on behind them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use binlog_core::Manifest;
+use proto::v1::SegmentChunk;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::state::durable::{self, DurableError};
+
+/// What a segment must turn out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Bytes.
+    pub(super) size: u64,
+    /// Digest of the whole file.
+    pub(super) sha256: [u8; 32],
+}
+
+/// What is wrong with what arrived.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartError {
+    /// A chunk's checksum differs: damaged on its way, or its sender lies.
+    #[error("chunk at offset {offset} has CRC-32 {found:08x}, announced was {announced:08x}")]
+    Crc {
+        /// Offset of the chunk.
+        offset: u64,
+        /// Checksum announced with it.
+        announced: u32,
+        /// Checksum of what came.
+        found: u32,
+    },
+    /// A chunk does not follow the one before, or goes beyond the announced size.
+    #[error(
+        "chunk [{offset}, {end}) does not fit: expected is one at {expected}, up to {size} at most"
+    )]
+    OutOfPlace {
+        /// Its offset.
+        offset: u64,
+        /// Its end.
+        end: u64,
+        /// Where it should begin.
+        expected: u64,
+        /// Size of the segment.
+        size: u64,
+    },
+    /// All bytes came, and they are not the announced ones; the part file was removed.
+    #[error("segment {} has sha256 {found}, announced was {announced}", path.display())]
+    Digest {
+        /// The segment.
+        path: PathBuf,
+        /// Announced digest, hex.
+        announced: String,
+        /// Digest of what came, hex.
+        found: String,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+}
+
+/// A segment on its way in.
+#[derive(Debug)]
+pub(super) struct Part {
+    file: File,
+    path: PathBuf,
+    segment: PathBuf,
+    expected: Expected,
+    hasher: Sha256,
+    length: u64,
+}
+
+impl Part {
+    /// Opens or creates the part file of `segment`. One that is too long is begun anew. Reads what is there.
+    pub(super) fn open(segment: &Path, expected: Expected) -> Result<Self, DurableError> {
+        let path = super::store::part_path(segment);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(DurableError::io("open", &path))?;
+        let mut hasher = Sha256::new();
+        let mut length = 0;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let count = file
+                .read(&mut buffer)
+                .map_err(DurableError::io("read", &path))?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            hasher.update(bytes);
+            length += count as u64;
+        }
+        if length > expected.size {
+            file.set_len(0)
+                .map_err(DurableError::io("truncate", &path))?;
+            hasher = Sha256::new();
+            length = 0;
+        }
+        Ok(Self {
+            file,
+            path,
+            segment: segment.to_path_buf(),
+            expected,
+            hasher,
+            length,
+        })
+    }
+
+    /// Bytes that are there.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether all bytes are there.
+    pub(super) fn is_full(&self) -> bool {
+        self.length == self.expected.size
+    }
+
+    /// Appends a chunk, or says why it is not the next one.
+    fn append(&mut self, chunk: &SegmentChunk) -> Result<(), PartError> {
+        let end = chunk.offset.saturating_add(chunk.data.len() as u64);
+        if chunk.offset != self.length || end > self.expected.size {
+            return Err(PartError::OutOfPlace {
+                offset: chunk.offset,
+                end,
+                expected: self.length,
+                size: self.expected.size,
+            });
+        }
+        let found = crc32fast::hash(&chunk.data);
+        if found != chunk.crc32 {
+            return Err(PartError::Crc {
+                offset: chunk.offset,
+                announced: chunk.crc32,
+                found,
+            });
+        }
+        self.file
+            .write_all(&chunk.data)
+            .map_err(DurableError::io("write", &self.path))?;
+        self.hasher.update(&chunk.data);
+        self.length = end;
+        Ok(())
+    }
+
+    /// Appends what comes through `chunks` until it closes or a chunk is refused; tells the length through `written`.
+    /// Gives itself back in either case, to go on from where it is. Blocks.
+    pub(super) fn receive(
+        mut self,
+        mut chunks: mpsc::Receiver<SegmentChunk>,
+        written: &Arc<AtomicU64>,
+    ) -> (Self, Result<(), PartError>) {
+        while let Some(chunk) = chunks.blocking_recv() {
+            if let Err(error) = self.append(&chunk) {
+                return (self, Err(error));
+            }
+            written.store(self.length, Ordering::Relaxed);
+        }
+        (self, Ok(()))
+    }
+
+    /// Makes the full part file the segment, and writes its manifest. On a wrong digest the part file is removed.
+    pub(super) fn finish(self, manifest_json: &[u8]) -> Result<PathBuf, PartError> {
+        let found: [u8; 32] = self.hasher.finalize().into();
+        if self.length != self.expected.size || found != self.expected.sha256 {
+            durable::remove(&self.path)?;
+            return Err(PartError::Digest {
+                path: self.segment,
+                announced: hex::encode(self.expected.sha256),
+                found: hex::encode(found),
+            });
+        }
+        self.file
+            .sync_all()
+            .map_err(DurableError::io("sync", &self.path))?;
+        fs::rename(&self.path, &self.segment).map_err(DurableError::io("rename", &self.path))?;
+        if let Some(folder) = self.segment.parent() {
+            durable::sync_directory(folder)?;
+        }
+        durable::write(&Manifest::path_for(&self.segment), manifest_json)?;
+        Ok(self.segment)
+    }
+}
