@@ -57,6 +57,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The certificates cannot be used.
+    #[error("certificates")]
+    Tls(#[from] proto::tls::TlsError),
+    /// The gRPC server ended.
+    #[error("gRPC server")]
+    Serve(#[source] tonic::transport::Error),
+    /// The descriptors for reflection are damaged: a broken build.
+    #[error("gRPC reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
     /// The state directory cannot be used.
     #[error("state directory")]
     State(#[from] DurableError),
@@ -75,8 +84,12 @@ impl Error {
     /// The exit code this error ends the program with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Usage,
-            Self::Listen { .. } | Self::State(_) | Self::Setup { .. } => Exit::Failed,
+            Self::Config(_) | Self::Tls(_) => Exit::Usage,
+            Self::Listen { .. }
+            | Self::Serve(_)
+            | Self::Reflection(_)
+            | Self::State(_)
+            | Self::Setup { .. } => Exit::Failed,
         }
     }
 }

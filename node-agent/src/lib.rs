@@ -4,8 +4,10 @@
 //! TLS; it never takes SQL or a shell command from the wire. Every change is bound to the (epoch, operation) pair
 //! that the agent has stored for the cluster.
 
+pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod fence;
 pub mod logs;

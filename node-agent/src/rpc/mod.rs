@@ -1,1 +1,118 @@
 //! The gRPC surface: thin handlers, one file per call.
+//!
+//! Every call goes the same way: [`authorise`] lets it in by role; the handler converts the message, checks that the
+//! caller's certificate is for the cluster and, for a change, that (epoch, operation) is the stored pair ([`admit`]);
+//! changes run as a flight of their lane ([`work`]); the answer or the typed error ([`failure`]) is converted back.
+
+use std::sync::Arc;
+
+use proto::status::AgentError;
+use proto::v1;
+use tonic::{Request, Response, Status};
+
+use crate::agent::Agent;
+
+mod admit;
+mod authorise;
+mod failure;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod work;
+
+mod claim_epoch;
+mod describe_event;
+mod find_relay_logs;
+mod generate_diff_relay_logs;
+mod get_agent_info;
+mod hold_down;
+mod observe_server;
+mod pull_segment;
+mod read_segment;
+mod release_epoch;
+mod release_hold;
+mod save_binary_logs;
+mod survey_logs;
+
+pub use server::serve;
+
+/// Implements all services by their handlers.
+#[derive(Debug, Clone)]
+struct Rpc(Arc<Agent>);
+
+impl Rpc {
+    /// The status of a failed call, with this agent's name in it.
+    fn status(&self, method: &'static str, error: AgentError) -> Status {
+        let error = if error.host.is_empty() {
+            error.with_host(&self.0.config.name)
+        } else {
+            error
+        };
+        tracing::info!(method, %error, "call failed");
+        error.into()
+    }
+}
+
+/// A service whose every method calls the handler of the same name.
+macro_rules! service {
+    (
+        $service:path {
+            $([$stream:ident = $item:ty])*
+            $($name:ident: $request:ident => $response:ty;)*
+        }
+    ) => {
+        #[tonic::async_trait]
+        impl $service for Rpc {
+            $(type $stream = $item;)*
+            $(
+                async fn $name(
+                    &self,
+                    request: Request<v1::$request>,
+                ) -> Result<Response<$response>, Status> {
+                    $name::handle(&self.0, request)
+                        .await
+                        .map_err(|error| self.status(stringify!($name), error))
+                }
+            )*
+        }
+    };
+}
+
+service! {
+    v1::agent_service_server::AgentService {
+        get_agent_info: GetAgentInfoRequest => v1::GetAgentInfoResponse;
+        observe_server: ObserveServerRequest => v1::ServerState;
+    }
+}
+
+service! {
+    v1::epoch_service_server::EpochService {
+        claim_epoch: ClaimEpochRequest => v1::ClaimEpochResponse;
+        release_epoch: ReleaseEpochRequest => v1::ReleaseEpochResponse;
+    }
+}
+
+service! {
+    v1::fence_service_server::FenceService {
+        hold_down: HoldDownRequest => v1::HoldDownResponse;
+        release_hold: ReleaseHoldRequest => v1::ReleaseHoldResponse;
+    }
+}
+
+service! {
+    v1::log_service_server::LogService {
+        [SaveBinaryLogsStream = work::Progressing<v1::SegmentProgress>]
+        [GenerateDiffRelayLogsStream = work::Progressing<v1::SegmentProgress>]
+        [PullSegmentStream = work::Progressing<v1::SegmentProgress>]
+        [ReadSegmentStream = read_segment::Chunks]
+
+        survey_logs: SurveyLogsRequest => v1::SurveyLogsResponse;
+        find_relay_logs: FindRelayLogsRequest => v1::FindRelayLogsResponse;
+        describe_event: DescribeEventRequest => v1::DescribeEventResponse;
+        save_binary_logs: SaveBinaryLogsRequest => Self::SaveBinaryLogsStream;
+        generate_diff_relay_logs: GenerateDiffRelayLogsRequest => Self::GenerateDiffRelayLogsStream;
+        pull_segment: PullSegmentRequest => Self::PullSegmentStream;
+        read_segment: ReadSegmentRequest => Self::ReadSegmentStream;
+    }
+}

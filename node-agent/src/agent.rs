@@ -1,0 +1,266 @@
+//! The running agent: its parts, put together once, and the work it does without being asked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proto::tls::TlsMaterial;
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError, Security, ServerConfig};
+use crate::error::Error;
+use crate::fence::Fence;
+use crate::logs::keep::{self, RelayKeeper, RelayLocation, StreamSource};
+use crate::logs::store::SegmentStore;
+use crate::mysqld::{self, Endpoint, Observed, Remembered};
+use crate::state::durable;
+use crate::state::epoch::EpochStore;
+use crate::state::flight::Flights;
+
+/// Log walks, cuts and reads of segments at one time: enough to keep a disk busy, few enough to leave it to mysqld.
+const DISK_TASKS: usize = 4;
+/// How often the segment store is looked through for old operations.
+const AGE_OUT_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How often a living server is asked what it says of itself.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest wait for each of its answers.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
+
+/// One agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its configuration.
+    pub config: Config,
+    /// Its certificates; `None` for plain text.
+    pub tls: Option<TlsMaterial>,
+    /// Boot id of the host's kernel; empty where the kernel does not tell.
+    pub boot_id: String,
+    /// Who may change which cluster.
+    pub epochs: EpochStore,
+    /// Work in progress.
+    pub flights: Flights,
+    /// Segments.
+    pub segments: SegmentStore,
+    /// Servers by name.
+    pub servers: BTreeMap<String, Arc<LocalServer>>,
+    /// Permits for heavy disk work.
+    pub disk: Arc<Semaphore>,
+}
+
+/// One local server and what the agent keeps of it.
+#[derive(Debug)]
+pub struct LocalServer {
+    /// Its configuration.
+    pub config: ServerConfig,
+    /// Holds it down.
+    pub fence: Arc<Fence>,
+    /// Keeps its relay logs.
+    pub keeper: Arc<RelayKeeper>,
+}
+
+impl Agent {
+    /// Reads the state of earlier runs; nothing is started yet.
+    ///
+    /// # Errors
+    /// Certificates or state that cannot be read.
+    pub fn open(config: Config) -> Result<Arc<Self>, Error> {
+        let tls = match &config.security {
+            Security::Tls(paths) => Some(TlsMaterial::load(paths)?),
+            Security::PlainText => None,
+        };
+        durable::create_private_directory(&config.state_dir)?;
+        let mut clusters: Vec<&str> = config.servers.iter().map(|s| s.cluster.as_str()).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        let epochs = EpochStore::open(&config.epochs_dir(), clusters)?;
+        let segments = SegmentStore::open(config.segments_dir(), config.segment_keep)?;
+        let mut servers = BTreeMap::new();
+        for server in &config.servers {
+            let opened = LocalServer::open(server.clone())?;
+            servers.insert(server.name.clone(), Arc::new(opened));
+        }
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default();
+        Ok(Arc::new(Self {
+            config,
+            tls,
+            boot_id,
+            epochs,
+            flights: Flights::default(),
+            segments,
+            servers,
+            disk: Arc::new(Semaphore::new(DISK_TASKS)),
+        }))
+    }
+
+    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps relay logs, refreshes what is
+    /// remembered, drops old segments.
+    pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
+        for (name, server) in &self.servers {
+            tokio::spawn(Arc::clone(&server.fence).enforce(stop.clone()));
+            tokio::spawn(keep::watch::run(
+                Arc::clone(&server.keeper),
+                name.clone(),
+                stop.clone(),
+            ));
+            tokio::spawn(refresh(Arc::clone(server), stop.clone()));
+        }
+        tokio::spawn(age_out(Arc::clone(self), stop.clone()));
+    }
+
+    /// Runs heavy disk work in a blocking task, a few at a time. `None` if the task was abandoned, which only a panic
+    /// or the end of the runtime do.
+    pub async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = Arc::clone(&self.disk).acquire_owned().await.ok()?;
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        })
+        .await
+        .ok()
+    }
+}
+
+impl LocalServer {
+    fn open(config: ServerConfig) -> Result<Self, Error> {
+        durable::create_private_directory(&config.state_dir)?;
+        let fence = Fence::open(config.name.clone(), &config.state_dir)?;
+        let keeper = RelayKeeper::open(&config.state_dir, config.relay_keep)?;
+        let server = Self {
+            fence: Arc::new(fence),
+            keeper: Arc::new(keeper),
+            config,
+        };
+        if let Some(location) = server.remembered().as_ref().and_then(relay_location) {
+            server.keeper.learn(Some(location), None);
+        }
+        Ok(server)
+    }
+
+    /// What the server last said of itself; `None` if it never answered this agent, or the memory is damaged.
+    pub fn remembered(&self) -> Option<Remembered> {
+        Remembered::load(&self.config.state_dir).unwrap_or_else(|error| {
+            tracing::warn!(
+                server = self.config.name,
+                error = crate::error::chain(&error),
+                "remembered facts cannot be read"
+            );
+            None
+        })
+    }
+
+    /// Data directory: configured, else remembered.
+    pub fn datadir(&self) -> Option<PathBuf> {
+        self.config
+            .datadir
+            .clone()
+            .or_else(|| self.remembered().map(|known| known.datadir))
+    }
+
+    /// Pid file, where one was learnt.
+    pub fn pid_file(&self) -> Option<PathBuf> {
+        self.remembered().and_then(|known| known.pid_file)
+    }
+
+    /// Asks the server everything; what it says of its files is remembered and told to the keeper of relay logs.
+    ///
+    /// # Errors
+    /// The password file cannot be read any more. A server that does not answer is no error.
+    pub async fn observe(&self, limit: Duration) -> Result<Observed, ConfigError> {
+        let endpoint = Endpoint::from_config(&self.config)?;
+        let observed = mysqld::observe(
+            &endpoint,
+            &self.config.state_dir,
+            self.config.datadir.as_deref(),
+            limit,
+        )
+        .await;
+        if let Ok(alive) = &observed.sql {
+            self.keeper.learn(
+                relay_location(&alive.remembered),
+                alive.replica.as_ref().map(StreamSource::from),
+            );
+        }
+        Ok(observed)
+    }
+}
+
+fn relay_location(known: &Remembered) -> Option<RelayLocation> {
+    let basename = known.relay_log_basename.as_deref()?;
+    RelayLocation::new(basename, known.relay_log_index.clone())
+}
+
+/// Keeps what is remembered fresh while the server lives.
+async fn refresh(server: Arc<LocalServer>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(REFRESH_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_alive = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let trouble = match server.observe(REFRESH_LIMIT).await {
+            Ok(observed) => observed.sql.err().map(|error| crate::error::chain(&error)),
+            Err(error) => Some(crate::error::chain(&error)),
+        };
+        // One line per change, not one per tick.
+        if was_alive != Some(trouble.is_none()) {
+            was_alive = Some(trouble.is_none());
+            match trouble {
+                None => tracing::info!(server = server.config.name, "mysqld answers"),
+                Some(error) => {
+                    tracing::warn!(server = server.config.name, error, "mysqld does not answer");
+                }
+            }
+        }
+    }
+}
+
+async fn age_out(agent: Arc<Agent>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(AGE_OUT_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let holding: Vec<String> = agent
+            .config
+            .servers
+            .iter()
+            .filter_map(|server| agent.epochs.stored(&server.cluster).ok()?.holder)
+            .map(|holder| holder.operation)
+            .collect();
+        let store = agent.segments.clone();
+        let dropped = agent
+            .on_disk(move || {
+                store.age_out(SystemTime::now(), |operation| {
+                    holding.iter().any(|held| held == operation)
+                })
+            })
+            .await;
+        match dropped {
+            Some(Ok(operations)) => {
+                for operation in operations {
+                    tracing::info!(operation, "old segments dropped");
+                }
+            }
+            Some(Err(error)) => {
+                tracing::warn!(
+                    error = crate::error::chain(&error),
+                    "old segments are not dropped"
+                );
+            }
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What every handler checks first: whose cluster, which server, and for a change the stored epoch.
+
+use std::sync::Arc;
+
+use proto::convert::{Context, required};
+use proto::status::AgentError;
+use proto::v1::{CallContext, ErrorKind};
+use tonic::Request;
+
+use super::authorise::Caller;
+use super::failure::on_wire;
+use crate::agent::{Agent, LocalServer};
+
+/// The caller, as the table let it in.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, AgentError> {
+    // Only a service that was not put behind the table has none: refused like any unknown call.
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(|| {
+            AgentError::new(
+                ErrorKind::NotAuthorised,
+                "the call did not pass the table of roles",
+            )
+        })
+}
+
+/// A read of one server: the caller is for its cluster.
+pub(super) fn read(
+    agent: &Agent,
+    caller: &Caller,
+    cluster: &str,
+    server: &str,
+) -> Result<Arc<LocalServer>, AgentError> {
+    caller.require(cluster)?;
+    let found = agent.servers.get(server).ok_or_else(|| {
+        AgentError::new(ErrorKind::UnknownServer, "this agent has no such server")
+            .with_server(server)
+    })?;
+    // One message for both, so that a certificate of one cluster learns nothing of another's servers.
+    if found.config.cluster != cluster {
+        return Err(
+            AgentError::new(ErrorKind::UnknownServer, "this agent has no such server")
+                .with_server(server),
+        );
+    }
+    Ok(Arc::clone(found))
+}
+
+/// A change of one server: additionally the (epoch, operation) of the call is the stored pair.
+pub(super) fn change<T>(
+    agent: &Agent,
+    request: &Request<T>,
+    context: Option<CallContext>,
+) -> Result<Admitted, AgentError> {
+    let caller = caller(request)?;
+    let context = Context::try_from(required(context, "context")?)?;
+    let server = read(agent, &caller, &context.cluster, &context.server)?;
+    agent.epochs.check(&context).map_err(on_wire)?;
+    Ok(Admitted { context, server })
+}
+
+/// A change that was let in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Its context.
+    pub(super) context: Context,
+    /// Its server.
+    pub(super) server: Arc<LocalServer>,
+}

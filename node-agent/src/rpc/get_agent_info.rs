@@ -1,0 +1,72 @@
+//! `GetAgentInfo`: who answers, and for which servers; only those of clusters the caller's certificate is for.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proto::PROTOCOL_REVISION;
+use proto::status::AgentError;
+use proto::v1::{AgentServer, ErrorKind, GetAgentInfoRequest, GetAgentInfoResponse};
+use tonic::{Request, Response};
+
+use super::admit;
+use crate::agent::Agent;
+
+/// Optional abilities of this build.
+const CAPABILITIES: [&str; 4] = [
+    "local-source",
+    "relay-keeping",
+    "segment-transfer",
+    "hold-down",
+];
+
+pub(super) async fn handle(
+    agent: &Arc<Agent>,
+    request: Request<GetAgentInfoRequest>,
+) -> Result<Response<GetAgentInfoResponse>, AgentError> {
+    let caller = admit::caller(&request)?;
+    let theirs = request.get_ref().protocol_revision;
+    // Revisions N and N-1 work together.
+    if theirs.abs_diff(PROTOCOL_REVISION) > 1 {
+        return Err(
+            AgentError::new(ErrorKind::Unsupported, "protocol revisions do not fit").with_found(
+                format!("{PROTOCOL_REVISION} or a neighbour"),
+                theirs.to_string(),
+            ),
+        );
+    }
+    let servers = agent
+        .servers
+        .values()
+        .filter(|server| caller.covers(&server.config.cluster))
+        .map(|server| {
+            // An unreadable epoch is told to whoever claims; here the cluster just has none.
+            let stored = agent
+                .epochs
+                .stored(&server.config.cluster)
+                .unwrap_or_default();
+            let (operation, manager) = stored
+                .holder
+                .map(|holder| (holder.operation, holder.manager))
+                .unwrap_or_default();
+            AgentServer {
+                name: server.config.name.clone(),
+                cluster: server.config.cluster.clone(),
+                stored_epoch: stored.epoch,
+                holder_operation: operation,
+                holder_manager: manager,
+            }
+        })
+        .collect();
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(Response::new(GetAgentInfoResponse {
+        name: agent.config.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol_revision: PROTOCOL_REVISION,
+        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        clock_unix_ms: i64::try_from(clock.as_millis()).unwrap_or(i64::MAX),
+        boot_id: agent.boot_id.clone(),
+        servers,
+    }))
+}

@@ -1,0 +1,40 @@
+//! `ObserveServer`: everything election and plan need to know about one server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::status::AgentError;
+use proto::v1::{ErrorKind, ObserveServerRequest, ServerState};
+use tonic::{Request, Response};
+
+use super::admit;
+use crate::agent::Agent;
+use crate::error::chain;
+use crate::mysqld::wire::{AgentFacts, server_state};
+
+/// Longest wait for each answer of the server. The caller's own deadline may be shorter: then the call is dropped, and the
+/// connection with it.
+const LIMIT: Duration = Duration::from_secs(3);
+
+pub(super) async fn handle(
+    agent: &Arc<Agent>,
+    request: Request<ObserveServerRequest>,
+) -> Result<Response<ServerState>, AgentError> {
+    let caller = admit::caller(&request)?;
+    let request = request.into_inner();
+    let server = admit::read(agent, &caller, &request.cluster, &request.server)?;
+    let observed = server.observe(LIMIT).await.map_err(|error| {
+        AgentError::new(ErrorKind::NoCredentials, chain(&error)).with_server(&request.server)
+    })?;
+    let held_down_by = server.fence.hold().map(|hold| hold.operation);
+    let facts = AgentFacts {
+        held_down_by: held_down_by.unwrap_or_default(),
+        unfinished_replay: String::new(),
+        credentials_source: String::new(),
+    };
+    Ok(Response::new(server_state(
+        &request.server,
+        &observed,
+        facts,
+    )))
+}

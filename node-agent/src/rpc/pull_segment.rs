@@ -1,0 +1,91 @@
+//! `PullSegment`: fetches a segment from another agent into the local store.
+
+use std::sync::Arc;
+
+use proto::channel::Target;
+use proto::convert::{ConvertError, Segment, convert};
+use proto::identity::{Identity, Role};
+use proto::status::AgentError;
+use proto::v1::{PullSegmentRequest, SegmentProgress};
+use tonic::{Request, Response};
+
+use super::failure::on_wire;
+use super::{admit, wire, work};
+use crate::agent::Agent;
+use crate::logs::pull::{Pull, pull};
+use crate::state::flight::Lane;
+
+pub(super) async fn handle(
+    agent: &Arc<Agent>,
+    mut request: Request<PullSegmentRequest>,
+) -> Result<Response<work::Progressing<SegmentProgress>>, AgentError> {
+    let context = request.get_mut().context.take();
+    let admitted = admit::change(agent, &request, context)?;
+    let request = request.into_inner();
+    let segment: Segment = convert(request.segment, "segment")?;
+    let target = target(
+        agent,
+        &admitted.context.cluster,
+        request.address,
+        &request.certificate_name,
+    )?;
+    let lane = Lane::Segment {
+        operation: admitted.context.operation.to_string(),
+        id: segment.id.to_string(),
+    };
+    work::run_streaming(
+        agent,
+        admitted,
+        lane,
+        "PullSegment",
+        |work, mut progress| async move {
+            let size = segment.size;
+            let wanted = Pull {
+                target,
+                cluster: work.context.cluster.clone(),
+                provider_server: request.provider_server,
+                operation: work.context.operation.to_string(),
+                id: segment.id.to_string(),
+                size,
+                sha256: segment.sha256,
+                manifest_json: segment.manifest_json,
+                progress_limit: work.context.deadline,
+            };
+            let stored = pull(&work.agent.segments, wanted, |done| {
+                progress.report(wire::moving(done, size));
+            })
+            .await
+            .map_err(on_wire)?;
+            Ok(wire::arrived(stored))
+        },
+    )
+    .await
+}
+
+/// Whom to dial. Without TLS only this host, as for the own listener.
+fn target(
+    agent: &Agent,
+    cluster: &str,
+    address: String,
+    certificate_name: &str,
+) -> Result<Target, AgentError> {
+    let Some(material) = &agent.tls else {
+        let loopback = address
+            .parse::<std::net::SocketAddr>()
+            .is_ok_and(|address| address.ip().is_loopback());
+        if !loopback {
+            return Err(ConvertError::new(
+                "address",
+                format!("{address}: without TLS only an agent on a loopback IP address is dialled"),
+            )
+            .into());
+        }
+        return Ok(Target { address, tls: None });
+    };
+    let identity = Identity::new(cluster, Role::Agent, certificate_name)
+        .map_err(|error| ConvertError::new("certificate_name", error.to_string()))?;
+    Ok(Target {
+        address,
+        tls: Some((material.clone(), identity.dns_name())),
+    })
+}

@@ -1,0 +1,26 @@
+//! `ReleaseHold`: ends a hold; mysqld is not started.
+
+use std::sync::Arc;
+
+use proto::status::AgentError;
+use proto::v1::{ReleaseHoldRequest, ReleaseHoldResponse};
+use tonic::{Request, Response};
+
+use super::failure::on_wire;
+use super::{admit, work};
+use crate::agent::Agent;
+use crate::state::flight::Lane;
+
+pub(super) async fn handle(
+    agent: &Arc<Agent>,
+    mut request: Request<ReleaseHoldRequest>,
+) -> Result<Response<ReleaseHoldResponse>, AgentError> {
+    let context = request.get_mut().context.take();
+    let admitted = admit::change(agent, &request, context)?;
+    let lane = Lane::Fence(admitted.server.config.name.clone());
+    work::run(agent, admitted, lane, "ReleaseHold", |work| async move {
+        let released = work.server.fence.release().await.map_err(on_wire)?;
+        Ok(ReleaseHoldResponse { released })
+    })
+    .await
+}

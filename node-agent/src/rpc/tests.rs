@@ -1,0 +1,6 @@
+//! The gRPC surface over real sockets: roles and clusters with real certificates, epochs, fencing, transfers.
+
+mod changes;
+mod fixture;
+mod roles;
+mod transfer;

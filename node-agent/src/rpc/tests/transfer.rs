@@ -1,0 +1,1 @@
+//! Segments between two agents: whole, cut off at random places, damaged, refused.
