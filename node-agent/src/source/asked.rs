@@ -1,0 +1,105 @@
+//! Finds the place a replica asked for.
+//!
+//! `COM_BINLOG_DUMP` carries the low 32 bits of the offset, although a transaction may reach beyond 4 GiB. The asked
+//! offset is then one of several, 4 GiB apart, of which hardly more than one is an event boundary. If more than one
+//! is, the last position sent decides, since a replica asks again for what it received last; without one, the dump
+//! is refused: a wrong guess would apply half a transaction.
+
+use binlog_core::{BinlogFileName, BinlogPosition, StreamRange};
+
+use super::feed::{EventFeed, FeedReader, chain};
+
+/// The first event starts here.
+const FIRST_EVENT: u64 = 4;
+/// Distance of the offsets that share their low 32 bits.
+const WRAP: u64 = 1 << 32;
+/// Offsets tried in a file whose size the feed does not tell: up to 16 GiB.
+const TRIED: u64 = 4;
+
+/// Opens the feed where asked. The error is the reason for the replica.
+pub(super) fn open(
+    feed: &dyn EventFeed,
+    file: &BinlogFileName,
+    offset_low: u32,
+    last_sent: Option<&BinlogPosition>,
+) -> Result<(BinlogPosition, Box<dyn FeedReader>), String> {
+    let low = BinlogPosition::new(file.clone(), u64::from(offset_low));
+    if low.offset < FIRST_EVENT {
+        return Err(format!("asked for {low}: no event starts before offset 4"));
+    }
+    let held = feed.range();
+    let mut found: Vec<(BinlogPosition, Box<dyn FeedReader>)> = Vec::new();
+    let mut refusal = None;
+    for place in candidates(&low, &held) {
+        match feed.open(&place) {
+            Ok(reader) => found.push((place, reader)),
+            Err(error) => refusal = refusal.or_else(|| Some(chain(&error))),
+        }
+    }
+    if found.len() > 1 {
+        let known = last_sent.filter(|last| last.file == *file);
+        found = known
+            .and_then(|last| found.into_iter().rfind(|(place, _)| place <= last))
+            .into_iter()
+            .collect();
+    }
+    match found.pop() {
+        Some(only) => Ok(only),
+        None => Err(refusal.unwrap_or_else(|| {
+            if held.from <= low && low <= held.to {
+                format!("asked for {low}: several events 4 GiB apart start there")
+            } else {
+                format!("asked for {low}, but the segments cover {held}")
+            }
+        })),
+    }
+}
+
+/// Places in the range with these low 32 bits, lowest first.
+fn candidates(low: &BinlogPosition, held: &StreamRange) -> Vec<BinlogPosition> {
+    let tried = if low.file == held.to.file {
+        held.to.offset / WRAP + 1
+    } else {
+        TRIED
+    };
+    (0..tried)
+        .filter_map(|wraps| low.offset.checked_add(wraps.checked_mul(WRAP)?))
+        .map(|offset| BinlogPosition::new(low.file.clone(), offset))
+        .filter(|place| held.from <= *place && *place <= held.to)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(low: &str, from: &str, to: &str) -> Vec<u64> {
+        let held = StreamRange::new(from.parse().unwrap(), to.parse().unwrap());
+        candidates(&low.parse().unwrap(), &held)
+            .into_iter()
+            .map(|place| place.offset)
+            .collect()
+    }
+
+    #[test]
+    fn places_share_their_low_bits_and_lie_in_the_range() {
+        assert_eq!(
+            places("b.000001:452", "b.000001:120", "b.000001:880"),
+            [452]
+        );
+        assert_eq!(
+            places("b.000001:880", "b.000001:120", "b.000001:880"),
+            [880]
+        );
+        assert!(places("b.000001:881", "b.000001:120", "b.000001:880").is_empty());
+        assert!(places("b.000009:4", "b.000001:120", "b.000001:880").is_empty());
+        assert_eq!(
+            places("b.000001:500", "b.000001:600", "b.000001:9000000000"),
+            [500 + WRAP, 500 + 2 * WRAP]
+        );
+        assert_eq!(
+            places("b.000001:500", "b.000001:4", "b.000002:900"),
+            [500, 500 + WRAP, 500 + 2 * WRAP, 500 + 3 * WRAP]
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! Events the local source makes itself: the artificial Rotate and the heartbeat.
+//!
+//! They take no place in the stream, and end with a checksum exactly when the events around them do; a replica
+//! that expects one and finds none stops with error 1595 or worse.
+
+use binlog_core::checksum::{checksums, crc32};
+use binlog_core::event::rotate;
+use binlog_core::{BinlogPosition, EventHeader, EventType, ServerId};
+
+/// Size of an event header in bytes.
+const HEADER_LEN: usize = binlog_core::event::HEADER_LEN as usize;
+/// `LOG_EVENT_ARTIFICIAL_F`.
+const ARTIFICIAL: u16 = 0x20;
+
+/// The artificial Rotate: tells a replica the file, and where in it, that what follows belongs to.
+pub(super) fn artificial_rotate(
+    server_id: ServerId,
+    to: &BinlogPosition,
+    checksum: bool,
+) -> Vec<u8> {
+    let body = rotate::body(to);
+    event(EventType::ROTATE, server_id, 0, ARTIFICIAL, &body, checksum)
+}
+
+/// A heartbeat: the stream stands at `at`. `None` beyond 4 GiB, which the event cannot express and replicas take for an
+/// error; they then reconnect after `slave_net_timeout`, which is harmless.
+pub(super) fn heartbeat(
+    server_id: ServerId,
+    at: &BinlogPosition,
+    checksum: bool,
+) -> Option<Vec<u8>> {
+    let log_pos = u32::try_from(at.offset).ok()?;
+    let body = at.file.as_str().as_bytes();
+    Some(event(
+        EventType::HEARTBEAT,
+        server_id,
+        log_pos,
+        0,
+        body,
+        checksum,
+    ))
+}
+
+/// A primary's format description as a replica may see it: in-use flag cleared; and where the replica resumes inside a
+/// file, without a `created` time (its source did not restart) and without an end position (it takes no place).
+/// The checksum, which this event has room for whether or not others have one, is made anew.
+pub(super) fn format_description(original: &[u8], resumes: bool) -> Vec<u8> {
+    const IN_USE: u8 = 0x01; // LOG_EVENT_BINLOG_IN_USE_F, in the low byte of the flags
+    const LOG_POS: std::ops::Range<usize> = 13..17;
+    const FLAGS: usize = 17;
+    // header + binlog version (2) + server version (50)
+    const CREATED: std::ops::Range<usize> = HEADER_LEN + 52..HEADER_LEN + 56;
+    let mut out = original.to_vec();
+    if let Some(flags) = out.get_mut(FLAGS) {
+        *flags &= !IN_USE;
+    }
+    if resumes {
+        for field in [LOG_POS, CREATED] {
+            if let Some(bytes) = out.get_mut(field) {
+                bytes.fill(0);
+            }
+        }
+    }
+    let summed = checksums(original).is_some_and(|(stored, _)| stored == sum_when_closed(original));
+    if summed && let Some((content, sum)) = out.split_last_chunk_mut::<4>() {
+        *sum = crc32(content).to_le_bytes();
+    }
+    out
+}
+
+/// What a server that knows checksums stored at the end: computed with the in-use flag cleared.
+fn sum_when_closed(event: &[u8]) -> u32 {
+    let mut closed = event.to_vec();
+    if let Some(flags) = closed.get_mut(17) {
+        *flags &= !0x01;
+    }
+    checksums(&closed).map_or(0, |(_, computed)| computed)
+}
+
+fn event(
+    type_code: EventType,
+    server_id: ServerId,
+    log_pos: u32,
+    flags: u16,
+    body: &[u8],
+    checksum: bool,
+) -> Vec<u8> {
+    let size = HEADER_LEN + body.len() + if checksum { 4 } else { 0 };
+    let header = EventHeader {
+        timestamp: 0, // leaves the replica's clock difference untouched
+        type_code,
+        server_id: server_id.0,
+        // A body is a file name of at most 512 bytes and eight more.
+        event_size: u32::try_from(size).unwrap_or(u32::MAX),
+        log_pos,
+        flags,
+    };
+    let mut out = Vec::with_capacity(size);
+    out.extend_from_slice(&header.to_bytes());
+    out.extend_from_slice(body);
+    if checksum {
+        let crc = crc32(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artificial_rotate_equals_the_one_of_a_real_server() {
+        // MySQL 5.6.24, server id 1, asked for mysql-bin.000001 at 452, checksum CRC32.
+        let to: BinlogPosition = "mysql-bin.000001:452".parse().unwrap();
+        let plain = artificial_rotate(ServerId(1), &to, false);
+        let expected = [
+            &[0, 0, 0, 0, 4, 1, 0, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 0x20, 0][..],
+            &[0xc4, 1, 0, 0, 0, 0, 0, 0],
+            b"mysql-bin.000001",
+        ]
+        .concat();
+        assert_eq!(plain, expected);
+        let summed = artificial_rotate(ServerId(1), &to, true);
+        assert_eq!(summed.len(), plain.len() + 4);
+        let (body, crc) = summed.split_at(plain.len());
+        assert_eq!(crc, crc32(body).to_le_bytes());
+    }
+
+    #[test]
+    fn a_heartbeat_says_file_and_position_or_is_not_made() {
+        let at: BinlogPosition = "b.000001:1308".parse().unwrap();
+        let made = heartbeat(ServerId(1), &at, false).unwrap();
+        assert_eq!(made[4], 27);
+        assert_eq!(made[13..17], 1308u32.to_le_bytes());
+        assert_eq!(&made[HEADER_LEN..], b"b.000001");
+        let far: BinlogPosition = "b.000001:4294967296".parse().unwrap();
+        assert_eq!(heartbeat(ServerId(1), &far, false), None);
+    }
+}
