@@ -1,1 +1,44 @@
-//! Replication control of the local server: channel record, drain, replay, promote, repoint, resume.
+//! Replication control of the local server: stop the receiver, replay segments, promote, repoint, undo.
+//!
+//! Each act first reads the facts and then does what is still missing, so it may be repeated after any interruption:
+//!
+//! - **Nothing of a channel is lost.** Before the first statement that overwrites settings of the channel (host,
+//!   account, TLS, delay, GTID mode) or of the server, [`channel::ChannelRecord`] holds them on disk; it goes away only
+//!   when they are restored.
+//! - **A position is what the server executed**, read while the applier stands still, and a replay starts exactly
+//!   there. What is executed already is never replayed.
+//! - **An applier that stopped with an error is left alone**, whoever asks.
+//! - **No wait lasts longer than its caller's limit on lack of progress**; nothing limits how long progress may take.
+//! - **Never RESET MASTER**, and no CHANGE before the relay logs it would delete are kept aside.
+//!
+//! What is not done here: who may call (epochs: `rpc`), and one call at a time per server, which the caller ensures.
+//!
+//! # Temporary tables
+//!
+//! See [`halt`] for what real servers do with temporary tables of the applier across STOP and CHANGE.
+
+pub mod apply;
+pub mod channel;
+pub mod credentials;
+pub mod drain;
+pub mod error;
+pub mod globals;
+pub mod halt;
+pub mod local;
+pub mod promote;
+pub mod receiver;
+pub mod relay;
+mod replay;
+pub mod repoint;
+pub mod resume;
+mod settle;
+mod watch;
+
+pub use apply::{ApplyOutcome, ApplyPhase, ApplyRequest, ApplyStatus, apply};
+pub use channel::{ChannelRecord, Phase, observed_as_original, unfinished_replay};
+pub use error::ReplicationError;
+pub use local::{Local, ProtectRelayLogs};
+pub use promote::{Promoted, make_writable, promote};
+pub use receiver::{ReceiverStopped, stop_receiver};
+pub use repoint::{RepointRequest, Repointed, repoint};
+pub use resume::resume;

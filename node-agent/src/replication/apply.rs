@@ -1,0 +1,504 @@
+//! ApplyLogs: bring the server to a position of the dead primary's stream, losing and repeating nothing.
+//!
+//! The way is (c) of the design, right on every server: drain the applier, halt it, point the channel at the agent's
+//! local source at the *executed* position, and let the server replay. The channel record is on disk before the first
+//! change, so the way can be resumed by any later operation from wherever it broke off:
+//!
+//! | found | done |
+//! |---|---|
+//! | executed is at `until` already, channel untouched | nothing |
+//! | channel untouched, or halted by an earlier try | drain (unless halted), halt, replay |
+//! | channel points at a local source of an earlier try | halt, read what was executed, replay from there |
+//!
+//! A delayed replica is not drained, nor is a MariaDB replica in GTID mode whose applier stands still: its START would
+//! throw the relay logs away. Both are served from their executed position instead, which the segments then must hold.
+//!
+//! After success both threads stand still and the channel still points at the (gone) local source, until a promotion,
+//! a repoint or an undo.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use binlog_core::{BinlogPosition, MariaDbGtidPos, SegmentChain};
+use tokio::time::Instant;
+
+use super::channel::{ChannelRecord, OriginalChannel, Phase, Replay};
+use super::halt::{Halted, halt};
+use super::local::{Control, Local, small};
+use super::relay::{Received, RelayFiles, blocking};
+use super::replay::{self, Replayed};
+use super::{ReplicationError, credentials, drain, globals};
+use crate::mysqld::status::{ReplicaStatus, UsingGtid};
+use crate::mysqld::variables::Variables;
+use crate::mysqld::{Deadline, observe};
+use crate::source::SourceIdentity;
+use crate::source::fault::FaultPlan;
+
+/// What to replay.
+#[derive(Debug, Clone)]
+pub struct ApplyRequest {
+    /// Operation on whose behalf.
+    pub operation: String,
+    /// Segments in stream order, contiguous. Empty: drain only.
+    pub segments: Vec<PathBuf>,
+    /// Executed position to reach: end of the last whole transaction known anywhere.
+    pub until: BinlogPosition,
+    /// Who the dead primary was.
+    pub source: SourceIdentity,
+    /// Longest time without progress, for each wait.
+    pub stall: Duration,
+    /// Faults of the local source; empty except in tests.
+    pub faults: FaultPlan,
+}
+
+/// What an apply is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyPhase {
+    /// The applier works through what was received.
+    Draining,
+    /// The applier is stopped and the channel pointed at the local source.
+    Switching,
+    /// The server replays.
+    Replaying,
+}
+
+/// Where an apply is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyStatus {
+    /// Phase.
+    pub phase: ApplyPhase,
+    /// Executed position.
+    pub executed: Option<BinlogPosition>,
+    /// Bytes the local source has sent.
+    pub sent_bytes: u64,
+}
+
+/// Outcome: the evidence of the proof.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApplyOutcome {
+    /// Executed when the call came (for a resumed replay: when its first call came).
+    pub executed_before: Option<BinlogPosition>,
+    /// Executed after the drain, where the replay started.
+    pub executed_drained: Option<BinlogPosition>,
+    /// Executed at the end.
+    pub executed_after: BinlogPosition,
+    /// MySQL `gtid_executed`, MariaDB `gtid_slave_pos`, at the end.
+    pub gtid_executed: String,
+    /// The received range ended inside a transaction.
+    pub half_transaction: bool,
+    /// The applier was killed because of it.
+    pub applier_killed: bool,
+    /// The applier was found stopped without an error and was started.
+    pub applier_started: bool,
+    /// Non-transactional tables whose changes may come twice.
+    pub maybe_twice: Vec<String>,
+    /// Time of the drain.
+    pub drain: Duration,
+    /// Time of stop, record, CHANGE, START.
+    pub switch: Duration,
+    /// Time from START until executed.
+    pub replay: Duration,
+    /// Times the server connected to the local source.
+    pub connections: u64,
+}
+
+/// Receives progress.
+pub type OnProgress<'a> = &'a mut (dyn FnMut(ApplyStatus) + Send);
+
+/// Brings the server to `request.until`.
+///
+/// # Errors
+/// [`ReplicationError::ApplierFailed`] leaves an untouched channel untouched; after any other error a later call goes
+/// on where this one ended.
+pub async fn apply(
+    local: &Local,
+    request: &ApplyRequest,
+    on_progress: OnProgress<'_>,
+) -> Result<ApplyOutcome, ReplicationError> {
+    let mut control = local.control(request.stall).await?;
+    let status = control.replica().await?;
+    let found = ChannelRecord::load(&local.state_folder)?;
+    // An earlier try may have killed the applier: its error is ours then.
+    let interrupted = found
+        .as_ref()
+        .is_some_and(|record| record.phase >= Phase::Replaying);
+    let record = ChannelRecord::adopt(found, &request.operation, &status);
+    let points_here = record.points_here(&status);
+    let mut run = Apply {
+        local,
+        request,
+        executed_before: record.replay.as_ref().map_or_else(
+            || status.executed.clone(),
+            |replay| replay.executed_before.clone(),
+        ),
+        record,
+        variables: Variables::read(&mut control.session, small(run_deadline(request))).await?,
+        control,
+    };
+    if !points_here {
+        if !status.applier_running
+            && !interrupted
+            && let Some(failure) = drain::failure(&run.control, &status)
+        {
+            return Err(failure);
+        }
+        if has_reached(&status, &request.until) {
+            return run.nothing_to_replay(status, Duration::ZERO, false).await;
+        }
+    }
+    let drained = if points_here || (interrupted && !status.applier_running) {
+        run.skip_drain().await?
+    } else {
+        run.drain(status, on_progress).await?
+    };
+    if !points_here && let Some(status) = &drained.reached {
+        return run
+            .nothing_to_replay(status.clone(), drained.took, drained.started)
+            .await;
+    }
+    run.replay(drained, on_progress).await
+}
+
+fn run_deadline(request: &ApplyRequest) -> Deadline {
+    Deadline::after(request.stall)
+}
+
+fn has_reached(status: &ReplicaStatus, until: &BinlogPosition) -> bool {
+    status
+        .executed
+        .as_ref()
+        .is_some_and(|executed| executed >= until)
+}
+
+/// One apply.
+struct Apply<'a> {
+    local: &'a Local,
+    request: &'a ApplyRequest,
+    control: Control,
+    variables: Variables,
+    record: ChannelRecord,
+    executed_before: Option<BinlogPosition>,
+}
+
+/// State after the drain.
+struct AfterDrain {
+    files: RelayFiles,
+    received: Received,
+    /// Status, if `until` is executed.
+    reached: Option<ReplicaStatus>,
+    started: bool,
+    took: Duration,
+}
+
+impl Apply<'_> {
+    fn deadline(&self) -> Deadline {
+        run_deadline(self.request)
+    }
+
+    /// Reads the relay logs of a server that is not to be drained.
+    async fn skip_drain(&mut self) -> Result<AfterDrain, ReplicationError> {
+        let limit = self.deadline().remaining();
+        let status = self.control.stop_receiver(limit).await?;
+        let files = RelayFiles::of(&mut self.control, &self.variables).await?;
+        Ok(AfterDrain {
+            received: files.received(&status).await?,
+            files,
+            reached: has_reached(&status, &self.request.until).then_some(status),
+            started: false,
+            took: Duration::ZERO,
+        })
+    }
+
+    async fn drain(
+        &mut self,
+        status: ReplicaStatus,
+        on_progress: OnProgress<'_>,
+    ) -> Result<AfterDrain, ReplicationError> {
+        let start_loses_relay_logs = self.control.dialect.version().is_mariadb()
+            && status.using_gtid != UsingGtid::No
+            && !status.applier_running;
+        if !status.delay.is_zero() || start_loses_relay_logs {
+            return self.skip_drain().await;
+        }
+        let began = Instant::now();
+        let drained = self.drain_now(on_progress).await;
+        match drained {
+            Ok((files, received, drained)) => Ok(AfterDrain {
+                files,
+                received,
+                reached: has_reached(&drained.status, &self.request.until)
+                    .then_some(drained.status),
+                started: drained.started,
+                took: began.elapsed(),
+            }),
+            Err(error) => {
+                // Left as it was found; the error that counts is the first one.
+                let deadline = self.deadline();
+                let saved = &self.record.saved_globals;
+                if let Err(second) =
+                    globals::restore(&mut self.control, saved, false, deadline).await
+                {
+                    tracing::warn!(server = self.local.server(), error = %second, "settings were not restored after a failed drain");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn drain_now(
+        &mut self,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(RelayFiles, Received, drain::Drained), ReplicationError> {
+        let deadline = self.deadline();
+        let status = self.control.stop_receiver(deadline.remaining()).await?;
+        if self.variables.parallel_workers() > 0 {
+            globals::remember(&mut self.record, &self.variables);
+            self.record.store(&self.local.state_folder)?;
+            globals::quicken(&mut self.control, &self.variables, deadline).await?;
+        }
+        let files = RelayFiles::of(&mut self.control, &self.variables).await?;
+        let started = drain::start_if_stopped(&mut self.control, &status).await?;
+        // The applier works while its relay logs are read.
+        let received = files.received(&status).await?;
+        let drained = drain::wait(
+            &mut self.control,
+            &received,
+            self.request.stall,
+            started,
+            &mut |executed| {
+                on_progress(ApplyStatus {
+                    phase: ApplyPhase::Draining,
+                    executed: executed.cloned(),
+                    sent_bytes: 0,
+                });
+            },
+        )
+        .await?;
+        Ok((files, received, drained))
+    }
+
+    /// The end of an apply that left the channel as it was.
+    async fn nothing_to_replay(
+        mut self,
+        status: ReplicaStatus,
+        took: Duration,
+        started: bool,
+    ) -> Result<ApplyOutcome, ReplicationError> {
+        let deadline = self.deadline();
+        globals::restore(
+            &mut self.control,
+            &self.record.saved_globals,
+            false,
+            deadline,
+        )
+        .await?;
+        let executed = status.executed.ok_or(ReplicationError::ExecutedUnknown {
+            server: self.local.server().to_owned(),
+        })?;
+        Ok(ApplyOutcome {
+            executed_before: self.executed_before,
+            executed_drained: Some(executed.clone()),
+            executed_after: executed,
+            gtid_executed: self.control.gtid_executed().await?,
+            half_transaction: false,
+            applier_killed: false,
+            applier_started: started,
+            maybe_twice: Vec::new(),
+            drain: took,
+            switch: Duration::ZERO,
+            replay: Duration::ZERO,
+            connections: 0,
+        })
+    }
+
+    async fn replay(
+        mut self,
+        drained: AfterDrain,
+        on_progress: OnProgress<'_>,
+    ) -> Result<ApplyOutcome, ReplicationError> {
+        let began = Instant::now();
+        let chain = self.open_segments(&drained).await?;
+        self.remember_channel().await?;
+        let deadline = self.deadline();
+        let halted = halt(
+            &mut self.control,
+            &self.variables,
+            &drained.received,
+            deadline,
+        )
+        .await?;
+        let (chain, from) = self.resume_position(&halted.status, chain).await?;
+        on_progress(ApplyStatus {
+            phase: ApplyPhase::Switching,
+            executed: Some(from.clone()),
+            sent_bytes: 0,
+        });
+        let replay = self.plan_replay(&halted, &from);
+        let deadline = self.deadline();
+        let running = replay::start(replay::Start {
+            local: self.local,
+            control: &mut self.control,
+            variables: &self.variables,
+            record: &mut self.record,
+            replay,
+            chain,
+            relay_files: drained.files.paths(),
+            identity: self.request.source.clone(),
+            faults: self.request.faults.clone(),
+            deadline,
+        })
+        .await?;
+        let switch = began.elapsed();
+        let replayed = replay::finish(
+            running,
+            &mut self.control,
+            &self.request.until,
+            self.request.stall,
+            on_progress,
+        )
+        .await?;
+        self.conclude(drained, from, switch, replayed).await
+    }
+
+    async fn conclude(
+        mut self,
+        drained: AfterDrain,
+        from: BinlogPosition,
+        switch: Duration,
+        replayed: Replayed,
+    ) -> Result<ApplyOutcome, ReplicationError> {
+        self.record.phase = Phase::Replayed;
+        self.record.store(&self.local.state_folder)?;
+        let replay = self.record.replay.as_ref();
+        Ok(ApplyOutcome {
+            executed_before: self.executed_before,
+            executed_drained: Some(from),
+            executed_after: replayed.executed,
+            gtid_executed: self.control.gtid_executed().await?,
+            half_transaction: replay.is_some_and(|replay| replay.half_transaction),
+            applier_killed: replay.is_some_and(|replay| replay.applier_killed),
+            applier_started: drained.started,
+            maybe_twice: replay.map_or_else(Vec::new, |replay| replay.maybe_twice.clone()),
+            drain: drained.took,
+            switch,
+            replay: replayed.took,
+            connections: replayed.connections,
+        })
+    }
+
+    /// Opens and verifies the segments before anything is changed.
+    async fn open_segments(
+        &mut self,
+        drained: &AfterDrain,
+    ) -> Result<SegmentChain, ReplicationError> {
+        let segments = self.request.segments.clone();
+        if segments.is_empty() {
+            let executed = match &drained.reached {
+                Some(status) => status.executed.clone(),
+                None => self.control.replica().await?.executed,
+            };
+            return Err(ReplicationError::Behind {
+                server: self.local.server().to_owned(),
+                executed,
+                required: self.request.until.clone(),
+            });
+        }
+        blocking("opening segments", move || {
+            Ok(SegmentChain::open(&segments)?)
+        })
+        .await
+    }
+
+    /// Puts the channel and the settings to be changed on disk, password included.
+    async fn remember_channel(&mut self) -> Result<(), ReplicationError> {
+        let limit = small(self.deadline());
+        globals::remember(&mut self.record, &self.variables);
+        if self.record.original.is_none() {
+            let status = self.control.replica().await?;
+            let session = &mut self.control.session;
+            let files = observe::read(session, limit).await?.remembered;
+            let found =
+                credentials::find(self.local, session, &status, &self.variables, &files, limit)
+                    .await?;
+            let heartbeat = session
+                .query_row("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", limit)
+                .await?
+                .map(|row| row.text_or_empty("Value").to_owned())
+                .filter(|period| !period.is_empty());
+            self.record.original = Some(OriginalChannel::of(
+                &status,
+                found.user,
+                found.password.expose().to_owned(),
+                heartbeat,
+            ));
+        }
+        self.record.phase = Phase::Replaying;
+        self.record.store(&self.local.state_folder)?;
+        Ok(())
+    }
+
+    /// Where the replay must start: the executed position. MariaDB keeps it in a file that is not part of the
+    /// transaction, so there the GTID position, which is, is looked up in the segments.
+    async fn resume_position(
+        &mut self,
+        status: &ReplicaStatus,
+        chain: SegmentChain,
+    ) -> Result<(SegmentChain, BinlogPosition), ReplicationError> {
+        let server = self.local.server();
+        let (chain, mapped) = if self.control.dialect.version().is_mariadb() {
+            let text = self.control.gtid_executed().await?;
+            let executed: MariaDbGtidPos =
+                text.parse().map_err(|_| ReplicationError::Contradiction {
+                    server: server.to_owned(),
+                    what: "@@gtid_slave_pos",
+                    expected: "a GTID position".to_owned(),
+                    found: text.clone(),
+                })?;
+            blocking("mapping the GTID position", move || {
+                let mapped = chain.position_of_gtid_pos(&executed)?;
+                Ok((chain, mapped))
+            })
+            .await?
+        } else {
+            (chain, None)
+        };
+        let executed = mapped.or_else(|| status.executed.clone()).ok_or_else(|| {
+            ReplicationError::ExecutedUnknown {
+                server: server.to_owned(),
+            }
+        })?;
+        let range = chain.range();
+        if executed < range.from || executed > range.to {
+            return Err(ReplicationError::NotCovered {
+                server: server.to_owned(),
+                executed,
+                from: range.from,
+                to: range.to,
+            });
+        }
+        Ok((chain, executed))
+    }
+
+    /// The replay's part of the record, its port and account still open. What an earlier try learnt about the half
+    /// transaction stays true.
+    fn plan_replay(&self, halted: &Halted, from: &BinlogPosition) -> Replay {
+        let earlier = self.record.replay.as_ref();
+        let mut maybe_twice = earlier.map_or_else(Vec::new, |replay| replay.maybe_twice.clone());
+        maybe_twice.extend(halted.maybe_twice.iter().cloned());
+        maybe_twice.sort_unstable();
+        maybe_twice.dedup();
+        Replay {
+            port: earlier.map_or(0, |replay| replay.port),
+            user: String::new(),
+            password: String::new(),
+            segments: self.request.segments.clone(),
+            from: from.clone(),
+            until: self.request.until.clone(),
+            executed_before: self.executed_before.clone(),
+            half_transaction: halted.half_transaction
+                || earlier.is_some_and(|replay| replay.half_transaction),
+            applier_killed: halted.killed || earlier.is_some_and(|replay| replay.applier_killed),
+            maybe_twice,
+        }
+    }
+}

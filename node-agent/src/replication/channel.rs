@@ -1,0 +1,482 @@
+//! The channel record: everything of a channel that a failover overwrites, and how far it got.
+//!
+//! `<state>/servers/NAME/channel.json`, mode 0600, synced before the first statement that changes anything, removed
+//! when everything is restored. It outlives the agent, mysqld and the operation that wrote it.
+//!
+//! Invariant: `original` and `saved_globals` are the settings before *any* failover touched the channel. Once
+//! recorded they are never replaced by what a server shows while it points at a local source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use binlog_core::BinlogPosition;
+use serde::{Deserialize, Serialize};
+
+use crate::mysqld::dialect::ChangeOption;
+use crate::mysqld::status::{ChannelTls, ReplicaStatus, UsingGtid};
+use crate::state::durable::{self, DurableError};
+
+/// How far an operation got with a channel. The order is the order of a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The receiver was stopped; the channel is as it was.
+    ReceiverStopped,
+    /// The applier is being stopped and the channel pointed at the local source, or the replay runs.
+    Replaying,
+    /// The replay is complete; the channel still points at the local source, both threads stand still.
+    Replayed,
+    /// The channel is being pointed at the new primary.
+    Repointing,
+    /// The channel is being removed.
+    Promoting,
+    /// The channel is gone.
+    Promoted,
+}
+
+/// The record.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRecord {
+    /// Version of this format: 1.
+    pub format_version: u32,
+    /// Operation that touched the channel last.
+    pub operation: String,
+    /// How far it got.
+    pub phase: Phase,
+    /// The receiver ran before the first operation touched it.
+    pub receiver_was_running: bool,
+    /// The applier ran before the first operation touched it.
+    pub applier_was_running: bool,
+    /// The channel as it was; `None` until it is about to be changed.
+    pub original: Option<OriginalChannel>,
+    /// Global variables as they were.
+    pub saved_globals: BTreeMap<String, String>,
+    /// The replay, from shortly before the first CHANGE on.
+    pub replay: Option<Replay>,
+    /// What was read before the channel was reset or repointed.
+    pub evidence: Option<Evidence>,
+}
+
+/// Settings of a channel.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginalChannel {
+    /// Channel name; empty for the default channel.
+    pub channel: String,
+    /// Source host.
+    pub host: String,
+    /// Source port.
+    pub port: u16,
+    /// Account.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// Seconds between reconnects.
+    pub connect_retry: u32,
+    /// Heartbeat period in seconds, as the server prints it; `None` if it does not say.
+    pub heartbeat_period: Option<String>,
+    /// Delay in seconds.
+    pub delay_s: u32,
+    /// Interface to bind to.
+    pub bind: String,
+    /// TLS.
+    pub tls: ChannelTls,
+    /// MySQL: AUTO_POSITION.
+    pub auto_position: bool,
+    /// MariaDB: `Using_Gtid`.
+    pub using_gtid: UsingGtid,
+}
+
+/// A replay.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Port of the local source.
+    pub port: u16,
+    /// Its one-time account.
+    pub user: String,
+    /// Password of that account.
+    pub password: String,
+    /// Segments, in order.
+    pub segments: Vec<PathBuf>,
+    /// Executed position where the replay starts.
+    pub from: BinlogPosition,
+    /// Executed position to reach.
+    pub until: BinlogPosition,
+    /// Executed position when the operation found the server.
+    pub executed_before: Option<BinlogPosition>,
+    /// The received range ended inside a transaction.
+    pub half_transaction: bool,
+    /// The applier was killed instead of stopped because of it.
+    pub applier_killed: bool,
+    /// Non-transactional tables whose changes may come twice.
+    pub maybe_twice: Vec<String>,
+}
+
+/// What a survivor had executed, in the dead primary's terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Executed position in the dead primary's coordinates.
+    pub executed: BinlogPosition,
+    /// MySQL `gtid_executed`, MariaDB `gtid_slave_pos`.
+    pub gtid: String,
+}
+
+impl ChannelRecord {
+    /// Name of the file in a server's state folder.
+    pub const FILE: &'static str = "channel.json";
+
+    /// A record of a channel that nobody touched yet.
+    pub fn new(operation: &str) -> Self {
+        Self {
+            format_version: 1,
+            operation: operation.to_owned(),
+            phase: Phase::ReceiverStopped,
+            receiver_was_running: false,
+            applier_was_running: false,
+            original: None,
+            saved_globals: BTreeMap::new(),
+            replay: None,
+            evidence: None,
+        }
+    }
+
+    /// Reads the record of this state folder.
+    pub fn load(folder: &Path) -> Result<Option<Self>, DurableError> {
+        durable::read_json(&folder.join(Self::FILE))
+    }
+
+    /// Stores it durably. Blocks for two syncs.
+    pub fn store(&self, folder: &Path) -> Result<(), DurableError> {
+        durable::create_private_directory(folder)?;
+        durable::write_json(&folder.join(Self::FILE), self)
+    }
+
+    /// Removes it.
+    pub fn remove(folder: &Path) -> Result<(), DurableError> {
+        durable::remove(&folder.join(Self::FILE)).map(drop)
+    }
+
+    /// True if this status shows the channel pointing at the local source of this record.
+    pub fn points_here(&self, status: &ReplicaStatus) -> bool {
+        self.replay.as_ref().is_some_and(|replay| {
+            status.source_host == LOCAL_SOURCE_HOST && status.source_user == replay.user
+        })
+    }
+
+    /// The record to go on with, given what the server shows now.
+    ///
+    /// A channel that does not point at the recorded local source was either not changed yet or was changed by
+    /// somebody else since: its settings are then read afresh. Saved globals stay in any case.
+    #[must_use]
+    pub fn adopt(found: Option<Self>, operation: &str, status: &ReplicaStatus) -> Self {
+        let fresh = || Self {
+            receiver_was_running: status.receiver != crate::mysqld::Receiver::Stopped,
+            applier_was_running: status.applier_running,
+            ..Self::new(operation)
+        };
+        let Some(mut record) = found else {
+            return fresh();
+        };
+        if !record.points_here(status) {
+            match record.phase {
+                // Ours, and the channel is still (or again) as it was.
+                Phase::ReceiverStopped | Phase::Replaying | Phase::Repointing
+                    if record.original.as_ref().is_none_or(|original| {
+                        original.host == status.source_host && original.port == status.source_port
+                    }) => {}
+                _ => {
+                    return Self {
+                        saved_globals: record.saved_globals,
+                        ..fresh()
+                    };
+                }
+            }
+            // The settings are read again before the first CHANGE; a stale password must not come back.
+            record.original = None;
+            record.replay = None;
+            record.evidence = None;
+            record.phase = Phase::ReceiverStopped;
+        }
+        record.operation = operation.to_owned();
+        record
+    }
+}
+
+/// Host name the channel points at during a replay.
+pub const LOCAL_SOURCE_HOST: &str = "127.0.0.1";
+
+impl OriginalChannel {
+    /// From a status that shows the channel unchanged.
+    pub fn of(
+        status: &ReplicaStatus,
+        user: String,
+        password: String,
+        heartbeat_period: Option<String>,
+    ) -> Self {
+        Self {
+            channel: status.channel.clone(),
+            host: status.source_host.clone(),
+            port: status.source_port,
+            user,
+            password,
+            connect_retry: status.connect_retry,
+            heartbeat_period,
+            delay_s: u32::try_from(status.delay.as_secs()).unwrap_or(u32::MAX),
+            bind: status.bind.clone(),
+            tls: status.tls.clone(),
+            auto_position: status.auto_position,
+            using_gtid: status.using_gtid,
+        }
+    }
+
+    /// Options that bring back everything a replay overwrote, for a source at `host:port`; position and GTID mode are
+    /// the caller's. TLS files, ciphers, ignored ids and the retry count are not overwritten and so not named.
+    pub fn restoring(&self, host: &str, port: u16) -> Vec<ChangeOption> {
+        let mut options = vec![
+            ChangeOption::Host(host.to_owned()),
+            ChangeOption::Port(port),
+            ChangeOption::User(self.user.clone()),
+            ChangeOption::Password(self.password.clone()),
+            ChangeOption::ConnectRetry(self.connect_retry),
+            ChangeOption::Delay(self.delay_s),
+            ChangeOption::Ssl(self.tls.enabled),
+            ChangeOption::SslVerify(self.tls.verify),
+        ];
+        if let Some(period) = &self.heartbeat_period {
+            // A CHANGE that does not name it sets it to half of slave_net_timeout.
+            options.push(ChangeOption::HeartbeatPeriod(period.clone()));
+        }
+        if !self.bind.is_empty() {
+            options.push(ChangeOption::Bind(self.bind.clone()));
+        }
+        options
+    }
+}
+
+/// Operation whose unfinished replay the state folder holds a record of, for observations; `None` if there is none.
+pub fn unfinished_replay(folder: &Path) -> Result<Option<String>, DurableError> {
+    let record = ChannelRecord::load(folder)?;
+    Ok(record
+        .filter(|record| matches!(record.phase, Phase::Replaying | Phase::Replayed))
+        .map(|record| record.operation))
+}
+
+/// Shows a channel that points at a local source as what it is: a replica of the recorded original.
+///
+/// Whoever decides must not take the agent for the server's primary. Positions stay: they are the dead primary's.
+pub fn observed_as_original(status: &mut ReplicaStatus, record: &ChannelRecord) {
+    let Some(original) = &record.original else {
+        return;
+    };
+    if !record.points_here(status) {
+        return;
+    }
+    status.source_host.clone_from(&original.host);
+    status.source_port = original.port;
+    status.source_user.clone_from(&original.user);
+    status.delay = std::time::Duration::from_secs(original.delay_s.into());
+    status.auto_position = original.auto_position;
+    status.using_gtid = original.using_gtid;
+}
+
+// The record holds passwords; its debug forms do not.
+
+impl fmt::Debug for ChannelRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelRecord")
+            .field("operation", &self.operation)
+            .field("phase", &self.phase)
+            .field("original", &self.original)
+            .field("replay", &self.replay)
+            .field("saved_globals", &self.saved_globals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OriginalChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginalChannel")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay")
+            .field("port", &self.port)
+            .field("from", &self.from)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysqld::Receiver;
+    use std::time::Duration;
+
+    fn status(host: &str, port: u16, user: &str) -> ReplicaStatus {
+        ReplicaStatus {
+            channel: String::new(),
+            channels: 1,
+            source_host: host.to_owned(),
+            source_port: port,
+            source_user: user.to_owned(),
+            receiver: Receiver::Stopped,
+            applier_running: true,
+            applier_state: String::new(),
+            read: None,
+            executed: None,
+            relay: None,
+            receiver_error: None,
+            applier_error: None,
+            delay: Duration::from_secs(5),
+            auto_position: false,
+            using_gtid: UsingGtid::SlavePos,
+            gtid_executed: String::new(),
+            source_server_id: 1,
+            source_uuid: String::new(),
+            seconds_behind: None,
+            filters: Vec::new(),
+            connect_retry: 60,
+            retry_count: None,
+            bind: String::new(),
+            ignore_server_ids: Vec::new(),
+            tls: ChannelTls::default(),
+        }
+    }
+
+    fn original() -> OriginalChannel {
+        OriginalChannel::of(
+            &status("db1", 3306, "repl"),
+            "repl".to_owned(),
+            "secret".to_owned(),
+            Some("30.000".to_owned()),
+        )
+    }
+
+    fn replaying() -> ChannelRecord {
+        ChannelRecord {
+            phase: Phase::Replaying,
+            receiver_was_running: true,
+            original: Some(original()),
+            saved_globals: BTreeMap::from([("relay_log_purge".to_owned(), "OFF".to_owned())]),
+            replay: Some(Replay {
+                port: 4000,
+                user: "mha_x".to_owned(),
+                password: "one-time".to_owned(),
+                segments: vec![PathBuf::from("/s/1")],
+                from: "b.000001:4".parse().unwrap(),
+                until: "b.000001:900".parse().unwrap(),
+                executed_before: None,
+                half_transaction: false,
+                applier_killed: false,
+                maybe_twice: Vec::new(),
+            }),
+            ..ChannelRecord::new("op1")
+        }
+    }
+
+    #[test]
+    fn a_channel_that_points_at_the_local_source_keeps_its_recorded_original() {
+        let adopted = ChannelRecord::adopt(
+            Some(replaying()),
+            "op2",
+            &status("127.0.0.1", 4000, "mha_x"),
+        );
+        assert_eq!(adopted.operation, "op2");
+        assert_eq!(adopted.phase, Phase::Replaying);
+        assert_eq!(adopted.original, Some(original()));
+        assert!(adopted.receiver_was_running);
+    }
+
+    #[test]
+    fn a_channel_that_was_not_changed_yet_is_read_again_and_remembers_how_it_ran() {
+        let adopted = ChannelRecord::adopt(Some(replaying()), "op2", &status("db1", 3306, "repl"));
+        assert_eq!(adopted.phase, Phase::ReceiverStopped);
+        assert_eq!(adopted.original, None);
+        assert_eq!(adopted.replay, None);
+        assert!(adopted.receiver_was_running);
+        assert_eq!(adopted.saved_globals.len(), 1);
+    }
+
+    #[test]
+    fn a_channel_that_somebody_else_changed_is_a_new_one_with_our_saved_globals() {
+        for phase in [Phase::Replaying, Phase::Replayed, Phase::Promoted] {
+            let record = ChannelRecord {
+                phase,
+                ..replaying()
+            };
+            let adopted = ChannelRecord::adopt(Some(record), "op2", &status("db7", 3306, "repl"));
+            assert_eq!(adopted.original, None, "{phase:?}");
+            assert!(!adopted.receiver_was_running, "{phase:?}");
+            assert!(adopted.applier_was_running, "{phase:?}");
+            assert_eq!(adopted.saved_globals.len(), 1, "{phase:?}");
+        }
+        let fresh = ChannelRecord::adopt(None, "op1", &status("db1", 3306, "repl"));
+        assert!(fresh.saved_globals.is_empty());
+    }
+
+    #[test]
+    fn it_is_private_on_disk_complete_and_silent_about_passwords() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("servers/db2_3306");
+        let record = replaying();
+        record.store(&folder).unwrap();
+        assert_eq!(ChannelRecord::load(&folder).unwrap().unwrap(), record);
+        let mode = std::fs::metadata(folder.join(ChannelRecord::FILE))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(unfinished_replay(&folder).unwrap().as_deref(), Some("op1"));
+        ChannelRecord {
+            phase: Phase::Promoted,
+            ..record.clone()
+        }
+        .store(&folder)
+        .unwrap();
+        assert_eq!(unfinished_replay(&folder).unwrap(), None);
+        ChannelRecord::remove(&folder).unwrap();
+        assert_eq!(ChannelRecord::load(&folder).unwrap(), None);
+        let shown = format!("{record:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("one-time"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_replaying_server_is_observed_as_a_replica_of_its_original() {
+        let mut seen = status("127.0.0.1", 4000, "mha_x");
+        seen.using_gtid = UsingGtid::No;
+        observed_as_original(&mut seen, &replaying());
+        assert_eq!((seen.source_host.as_str(), seen.source_port), ("db1", 3306));
+        assert_eq!(seen.using_gtid, UsingGtid::SlavePos);
+        let mut other = status("db7", 3306, "repl");
+        observed_as_original(&mut other, &replaying());
+        assert_eq!(other.source_host, "db7");
+    }
+
+    #[test]
+    fn what_a_replay_overwrites_is_named_when_it_is_restored() {
+        let options = format!("{:?}", original().restoring("db2", 3307));
+        for name in [
+            "MASTER_HOST='db2'",
+            "MASTER_PORT=3307",
+            "MASTER_USER='repl'",
+            "MASTER_PASSWORD",
+            "MASTER_CONNECT_RETRY=60",
+            "MASTER_DELAY=5",
+            "MASTER_SSL=0",
+            "MASTER_HEARTBEAT_PERIOD=30.000",
+        ] {
+            assert!(options.contains(name), "{name} in {options}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Stopping the applier without waiting 60 seconds.
+//!
+//! STOP waits up to 60 s for the rest of a transaction of which only the first part was received, where the applier has
+//! parallel workers or has changed a non-transactional table. So the received range is looked at first: if it ends
+//! inside a transaction, the applier's thread is killed *instead of* stopped (after a STOP it is too late on 5.6 and
+//! MariaDB). The half transaction is rolled back, the executed position is its start, and the server reports 1756 or
+//! 1593, which CHANGE and START clear. What cannot be rolled back, changes of non-transactional tables, is reported.
+
+use std::time::Duration;
+
+use super::ReplicationError;
+use super::drain::failure;
+use super::local::{Control, small};
+use super::relay::{Received, non_transactional};
+use crate::mysqld::status::ReplicaStatus;
+use crate::mysqld::variables::Variables;
+use crate::mysqld::{Deadline, SqlError};
+
+/// Pause between looks at an applier that is stopping.
+const PAUSE: Duration = Duration::from_millis(1);
+/// `ER_NO_SUCH_THREAD`: it ended by itself.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// How the applier came to a stand.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Halted {
+    /// Status afterwards: the executed position is exact.
+    pub(super) status: ReplicaStatus,
+    /// The received range ended inside a transaction.
+    pub(super) half_transaction: bool,
+    /// It was killed.
+    pub(super) killed: bool,
+    /// Non-transactional tables that the half transaction changed or may have changed.
+    pub(super) maybe_twice: Vec<String>,
+}
+
+/// Stops the applier. The receiver must stand still, and `received` be read since.
+pub(super) async fn halt(
+    control: &mut Control,
+    variables: &Variables,
+    received: &Received,
+    deadline: Deadline,
+) -> Result<Halted, ReplicationError> {
+    let status = control.replica().await?;
+    let maybe_twice = match &received.tail {
+        Some(tail) => non_transactional(control, tail, small(deadline)).await?,
+        None => Vec::new(),
+    };
+    let half_transaction = received.tail.is_some();
+    if !status.applier_running {
+        return Ok(Halted {
+            status,
+            half_transaction,
+            killed: false,
+            maybe_twice,
+        });
+    }
+    let killed =
+        must_kill(&status, received, variables) && kill(control, &status, deadline).await?;
+    if !killed {
+        let stop = control.dialect.stop_applier();
+        control.session.exec(&stop, deadline.remaining()).await?;
+    }
+    let status = stopped(control, killed, deadline).await?;
+    Ok(Halted {
+        status,
+        half_transaction,
+        killed,
+        maybe_twice,
+    })
+}
+
+/// True if the applier is, or may be, inside the unfinished transaction.
+fn must_kill(status: &ReplicaStatus, received: &Received, variables: &Variables) -> bool {
+    if received.tail.is_none() {
+        return false;
+    }
+    // With workers the position lags behind the work; without, it tells whether whole transactions are left.
+    variables.parallel_workers() > 0
+        || match (&status.executed, &received.whole_end) {
+            (Some(executed), Some(end)) => executed >= end,
+            _ => true,
+        }
+}
+
+/// Kills the applier's coordinating thread; `false` if none was found.
+async fn kill(
+    control: &mut Control,
+    status: &ReplicaStatus,
+    deadline: Deadline,
+) -> Result<bool, ReplicationError> {
+    let Some(thread) = applier_thread(control, status, deadline).await? else {
+        return Ok(false);
+    };
+    match control
+        .session
+        .exec(&format!("KILL {thread}"), small(deadline))
+        .await
+    {
+        Ok(()) => Ok(true),
+        Err(SqlError::Refused {
+            errno: NO_SUCH_THREAD,
+            ..
+        }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Process list id of the applier's coordinating thread.
+///
+/// MariaDB's process list names it. MySQL's does not; `performance_schema` does, where 5.6 gives workers the same name:
+/// the coordinator is the oldest. Without `performance_schema` the thread whose state is the one of the status is it.
+async fn applier_thread(
+    control: &mut Control,
+    status: &ReplicaStatus,
+    deadline: Deadline,
+) -> Result<Option<u64>, ReplicationError> {
+    let limit = small(deadline);
+    let named = match control.dialect.applier_thread_name() {
+        None => {
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND='Slave_SQL' ORDER BY ID LIMIT 1"
+                .to_owned()
+        }
+        Some(name) => format!(
+            "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE NAME='{name}' \
+             AND PROCESSLIST_ID IS NOT NULL ORDER BY PROCESSLIST_ID LIMIT 1"
+        ),
+    };
+    let found = match control.session.query_value(&named, limit).await {
+        Ok(found) => found,
+        // No privilege, or no such table.
+        Err(SqlError::Refused { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(thread) = found.and_then(|text| text.parse().ok()) {
+        return Ok(Some(thread));
+    }
+    if status.applier_state.is_empty() {
+        return Ok(None);
+    }
+    let by_state = format!(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE USER='system user' AND STATE={} ORDER BY ID LIMIT 1",
+        crate::mysqld::session::quote(&status.applier_state)
+    );
+    let found = control.session.query_value(&by_state, limit).await?;
+    Ok(found.and_then(|text| text.parse().ok()))
+}
+
+/// Waits until the applier stands still.
+async fn stopped(
+    control: &mut Control,
+    killed: bool,
+    deadline: Deadline,
+) -> Result<ReplicaStatus, ReplicationError> {
+    loop {
+        let status = control.replica().await?;
+        if !status.applier_running {
+            // A killed applier reports an error of its own; a stopped one none, or it failed before.
+            return match failure(control, &status) {
+                Some(error) if !killed => Err(error),
+                _ => Ok(status),
+            };
+        }
+        if deadline.has_passed() {
+            return Err(ReplicationError::TooLate {
+                server: control.session.server().to_owned(),
+                doing: "stopping the applier",
+                found: status.applier_state,
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

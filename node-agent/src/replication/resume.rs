@@ -1,0 +1,130 @@
+//! Undo, before a promotion: the channel as it was, its threads as they were.
+//!
+//! What was executed meanwhile stays executed: it is the primary's own stream, and the channel goes on behind it.
+
+use super::ReplicationError;
+use super::channel::{ChannelRecord, Phase};
+use super::globals;
+use super::local::{Control, Local, small};
+use super::replay::protect;
+use super::repoint::restoring;
+use super::settle::{Settled, settle};
+use crate::mysqld::Deadline;
+use crate::mysqld::dialect::ChangeOption;
+use crate::mysqld::status::{Receiver, ReplicaStatus, UsingGtid};
+use crate::mysqld::variables::Variables;
+
+/// Undoes what operations did to the channel. Idempotent; without a record there is nothing to undo.
+///
+/// # Errors
+/// [`ReplicationError::AlreadyPromoted`]; a failed applier changes nothing.
+pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, ReplicationError> {
+    let mut control = local.control(deadline.remaining()).await?;
+    let Some(record) = ChannelRecord::load(&local.state_folder)? else {
+        return control.replica().await;
+    };
+    let Some(status) = control.status().await? else {
+        return Err(match record.phase {
+            Phase::Promoting | Phase::Promoted => ReplicationError::AlreadyPromoted {
+                server: local.server().to_owned(),
+                operation: record.operation,
+            },
+            _ => ReplicationError::NotAReplica {
+                server: local.server().to_owned(),
+            },
+        });
+    };
+    let variables = Variables::read(&mut control.session, small(deadline)).await?;
+    if record.points_here(&status) {
+        let settled = settle(&mut control, &variables, None, deadline).await?;
+        change_back(local, &mut control, &record, settled, deadline).await?;
+    } else {
+        globals::restore(&mut control, &record.saved_globals, true, deadline).await?;
+        restore_stopped(&mut control, &record, &variables, deadline).await?;
+    }
+    run_as_before(&mut control, &record, deadline).await?;
+    ChannelRecord::remove(&local.state_folder)?;
+    control.replica().await
+}
+
+/// Points a channel at its original again, from the executed position on.
+async fn change_back(
+    local: &Local,
+    control: &mut Control,
+    record: &ChannelRecord,
+    settled: Settled,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    let Some(original) = &record.original else {
+        return Ok(());
+    };
+    globals::restore(control, &record.saved_globals, false, deadline).await?;
+    protect(local, settled.files.paths()).await?;
+    let mut options = restoring(original, &original.host, original.port);
+    let by_position = [
+        ChangeOption::LogFile(settled.evidence.executed.file.as_str().to_owned()),
+        ChangeOption::LogPos(settled.evidence.executed.offset),
+    ];
+    match (control.dialect.version().is_mariadb(), original.using_gtid) {
+        (true, UsingGtid::SlavePos) => options.push(ChangeOption::UseGtid("slave_pos")),
+        (true, UsingGtid::CurrentPos) => options.push(ChangeOption::UseGtid("current_pos")),
+        (true, UsingGtid::No) => {
+            options.extend(by_position);
+            options.push(ChangeOption::UseGtid("no"));
+        }
+        (false, _) if original.auto_position => options.push(ChangeOption::AutoPosition(true)),
+        (false, _) => {
+            options.extend(by_position);
+            options.push(ChangeOption::AutoPosition(false));
+        }
+    }
+    let sql = control.dialect.change(&options);
+    control
+        .session
+        .query("CHANGE MASTER TO (as it was)", &sql, deadline.remaining())
+        .await?;
+    globals::restore(control, &record.saved_globals, true, deadline).await
+}
+
+/// Settings of a channel that was not changed; a repository of ours needs both threads at a stand.
+async fn restore_stopped(
+    control: &mut Control,
+    record: &ChannelRecord,
+    variables: &Variables,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    let repository = record
+        .saved_globals
+        .get(globals::RELAY_LOG_INFO_REPOSITORY)
+        .is_some_and(|saved| {
+            !saved.eq_ignore_ascii_case(variables.text(globals::RELAY_LOG_INFO_REPOSITORY))
+        });
+    if repository {
+        settle(control, variables, None, deadline).await?;
+    }
+    globals::restore(control, &record.saved_globals, false, deadline).await
+}
+
+/// Starts the threads that ran before and stops the applier if it did not.
+async fn run_as_before(
+    control: &mut Control,
+    record: &ChannelRecord,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    let status = control.replica().await?;
+    let statement = if record.applier_was_running && !status.applier_running {
+        Some(control.dialect.start_applier())
+    } else if !record.applier_was_running && status.applier_running {
+        Some(control.dialect.stop_applier())
+    } else {
+        None
+    };
+    if let Some(sql) = statement {
+        control.session.exec(&sql, deadline.remaining()).await?;
+    }
+    if record.receiver_was_running && status.receiver == Receiver::Stopped {
+        let sql = control.dialect.start_receiver();
+        control.session.exec(&sql, deadline.remaining()).await?;
+    }
+    Ok(())
+}
