@@ -1,10 +1,22 @@
 //! The manager on the monitor host: it observes a cluster through the agents, decides what a dead primary needs,
 //! and drives the plan that brings every survivor to the same, furthest possible point.
 //!
-//! Decisions (`verdict`, `elect`, `plan`, `proof`) are pure functions of values; effects are steps of a plan that one
-//! executor journals before and after. The library never prints: commands write to the streams they are given.
+//! Decisions (`verdict`, `topology`, `elect`, `plan`, `proof`) are pure functions of values; effects are steps of a
+//! plan that one executor journals before and after. The library never prints: commands write to the streams they
+//! are given.
 
+pub mod agents;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod elect;
+pub mod execute;
 pub mod exit_code;
+pub mod facts;
+pub mod journal;
+pub mod observe;
+pub mod plan;
+pub mod prompt;
+pub mod proof;
+pub mod topology;
+pub mod verdict;

@@ -1,0 +1,240 @@
+//! What makes a survivor unfit to become the primary, with the facts.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use binlog_core::{BinlogPosition, GtidSet, MariaDbGtidPos};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Candidacy, FailoverPolicy};
+use crate::facts::{Flavor, ThreadError};
+use crate::topology::{Survivor, Topology};
+
+/// One reason against a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "unfit", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unfit {
+    /// `candidate: never`.
+    Never,
+    /// Without a binary log nobody could replicate from it.
+    NoBinlog,
+    /// Its applier stopped with an error: it lacks what it received.
+    ApplierError {
+        /// The error.
+        error: ThreadError,
+    },
+    /// Its applier is too far behind.
+    Delayed {
+        /// What it executed.
+        executed: BinlogPosition,
+        /// What the latest received.
+        latest: BinlogPosition,
+        /// The limit in bytes within one file.
+        limit_bytes: u64,
+    },
+    /// It is newer than another survivor, which could not replicate from it.
+    NewerVersion {
+        /// Its version.
+        own: String,
+        /// The oldest.
+        oldest: String,
+    },
+    /// Another family than the dead primary.
+    OtherFlavor,
+    /// It filters what others do not: it would lack data they have.
+    Filtered {
+        /// Its filters that another survivor does not have.
+        filters: Vec<String>,
+        /// That survivor.
+        other: String,
+    },
+    /// It holds transactions that nobody else has.
+    Errant {
+        /// Their GTIDs.
+        gtids: String,
+    },
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("configured as `candidate: never`"),
+            Self::NoBinlog => f.write_str("its binary log is off"),
+            Self::ApplierError { error } => {
+                write!(f, "its applier stopped with error {error}")
+            }
+            Self::Delayed {
+                executed,
+                latest,
+                limit_bytes,
+            } => write!(
+                f,
+                "its applier is too far behind: executed {executed}, latest received {latest}, limit {limit_bytes} bytes in the same file"
+            ),
+            Self::NewerVersion { own, oldest } => {
+                write!(
+                    f,
+                    "its version {own} is newer than {oldest} of another survivor"
+                )
+            }
+            Self::OtherFlavor => f.write_str("it is of another family than the dead primary"),
+            Self::Filtered { filters, other } => {
+                write!(
+                    f,
+                    "it has filters that {other} has not: {}",
+                    filters.join(", ")
+                )
+            }
+            Self::Errant { gtids } => write!(f, "it holds transactions nobody else has: {gtids}"),
+        }
+    }
+}
+
+/// All reasons against a survivor.
+pub(super) fn reasons(
+    survivor: &Survivor,
+    candidacy: Candidacy,
+    latest: Option<&BinlogPosition>,
+    topology: &Topology,
+    policy: &FailoverPolicy,
+) -> Vec<Unfit> {
+    let mut found = Vec::new();
+    if candidacy == Candidacy::Never {
+        found.push(Unfit::Never);
+    }
+    if !survivor.facts.settings.as_ref().is_some_and(|s| s.log_bin) {
+        found.push(Unfit::NoBinlog);
+    }
+    if let Some(error) = survivor.applier_failed() {
+        found.push(Unfit::ApplierError {
+            error: error.clone(),
+        });
+    }
+    found.extend(delayed(survivor, latest, policy));
+    found.extend(version(survivor, topology));
+    found.extend(filters(survivor, topology));
+    found.extend(errant(survivor, topology));
+    found
+}
+
+/// MHA's rule: the latest reads in a later file, or is more than the limit ahead in the same file.
+fn delayed(
+    survivor: &Survivor,
+    latest: Option<&BinlogPosition>,
+    policy: &FailoverPolicy,
+) -> Option<Unfit> {
+    let (executed, latest) = (survivor.replica.executed.as_ref()?, latest?);
+    // A replay that was interrupted is part of this failover, not a lag.
+    if !policy.check_delay || survivor.facts.unfinished_replay.is_some() {
+        return None;
+    }
+    let behind = latest.file > executed.file
+        || (latest.file == executed.file
+            && latest.offset > executed.offset.saturating_add(policy.max_delay_bytes));
+    behind.then(|| Unfit::Delayed {
+        executed: executed.clone(),
+        latest: latest.clone(),
+        limit_bytes: policy.max_delay_bytes,
+    })
+}
+
+/// Major version: the first two numbers of `@@version`.
+pub(crate) fn major_version(version: &str) -> Option<(u32, u32)> {
+    let version = version.strip_prefix("5.5.5-").unwrap_or(version);
+    let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
+}
+
+fn version(survivor: &Survivor, topology: &Topology) -> Option<Unfit> {
+    let own = survivor.facts.identity.as_ref()?;
+    if own.flavor != topology.identity.flavor {
+        return Some(Unfit::OtherFlavor);
+    }
+    let own_major = major_version(&own.version)?;
+    let (oldest_major, oldest) = topology
+        .survivors
+        .iter()
+        .filter_map(|s| s.facts.identity.as_ref())
+        .filter_map(|i| Some((major_version(&i.version)?, i.version.as_str())))
+        .min()?;
+    (own_major > oldest_major).then(|| Unfit::NewerVersion {
+        own: own.version.clone(),
+        oldest: oldest.to_owned(),
+    })
+}
+
+fn filters(survivor: &Survivor, topology: &Topology) -> Option<Unfit> {
+    let own = filters_of(survivor)?;
+    topology
+        .survivors
+        .iter()
+        .filter(|other| other.server != survivor.server)
+        .find_map(|other| {
+            let theirs = filters_of(other)?;
+            let extra: Vec<String> = own.difference(&theirs).cloned().collect();
+            (!extra.is_empty()).then(|| Unfit::Filtered {
+                filters: extra,
+                other: other.server.clone(),
+            })
+        })
+}
+
+fn filters_of(survivor: &Survivor) -> Option<BTreeSet<String>> {
+    let settings = survivor.facts.settings.as_ref()?;
+    Some(
+        settings
+            .replicate_filters
+            .iter()
+            .chain(&settings.binlog_filters)
+            .cloned()
+            .collect(),
+    )
+}
+
+/// Only where GTIDs decide about positions: elsewhere a replica's own local statements are harmless.
+fn errant(survivor: &Survivor, topology: &Topology) -> Option<Unfit> {
+    if !survivor.replica.gtid_position {
+        return None;
+    }
+    let gtids = match topology.identity.flavor {
+        Flavor::Mysql => errant_mysql(survivor, topology)?,
+        Flavor::MariaDb => errant_mariadb(survivor)?,
+    };
+    (!gtids.is_empty()).then_some(Unfit::Errant { gtids })
+}
+
+/// Own transactions (by UUID) that no other survivor has.
+fn errant_mysql(survivor: &Survivor, topology: &Topology) -> Option<String> {
+    let own: GtidSet = survivor.replica.gtid_executed.parse().ok()?;
+    let uuid = &survivor.facts.identity.as_ref()?.server_uuid;
+    let all_of_it: GtidSet = format!("{uuid}:1-{}", i64::MAX - 1).parse().ok()?;
+    let others = topology
+        .survivors
+        .iter()
+        .filter(|other| other.server != survivor.server)
+        .filter_map(|other| other.replica.gtid_executed.parse::<GtidSet>().ok())
+        .reduce(|a, b| a.union(&b))?;
+    Some(own.intersection(&all_of_it).subtract(&others).to_string())
+}
+
+/// Own writes (by server id) beyond what replication brought to their domain.
+fn errant_mariadb(survivor: &Survivor) -> Option<String> {
+    let replicated: MariaDbGtidPos = survivor.replica.gtid_executed.parse().ok()?;
+    let written: MariaDbGtidPos = survivor.facts.binlog.as_ref()?.gtid_executed.parse().ok()?;
+    let own_id = survivor.facts.identity.as_ref()?.server_id;
+    let errant: Vec<String> = written
+        .iter()
+        .filter(|g| g.server_id == own_id)
+        .filter(|g| {
+            replicated
+                .get(g.domain_id)
+                .is_some_and(|r| g.seq_no > r.seq_no)
+        })
+        .map(|g| g.to_string())
+        .collect();
+    Some(errant.join(","))
+}

@@ -1,0 +1,93 @@
+//! The manager's own copy of a segment: `<state>/operations/OPERATION/SEGMENT` with its manifest beside it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Run, StepError};
+use crate::agents::SegmentRef;
+
+/// Folder of the copies of an operation.
+pub(super) fn folder(run: &Run) -> PathBuf {
+    run.config
+        .state_dir
+        .join("operations")
+        .join(&run.context.operation)
+}
+
+/// Copies a segment; it appears under its name only when it is whole and its digest is right.
+pub(super) async fn keep(
+    run: &Run,
+    server: &str,
+    segment: &SegmentRef,
+) -> Result<(PathBuf, u64), StepError> {
+    let dir = folder(run);
+    let path = dir.join(&segment.id);
+    let temporary = dir.join(format!("{}.new", segment.id));
+    let failed = |source| StepError::Copy {
+        path: temporary.clone(),
+        source,
+    };
+    let mut writer = BufWriter::with_capacity(1 << 20, create(&dir, &temporary).map_err(failed)?);
+    let mut digest = Sha256::new();
+    let stall = run.config.failover.save_timeout;
+    run.client(server)?
+        .read_segment(&run.context, server, segment, stall, |bytes| {
+            digest.update(bytes);
+            writer.write_all(bytes)
+        })
+        .await?;
+    let found = hex::encode(digest.finalize());
+    if found != segment.manifest.sha256 {
+        return Err(StepError::WrongCopy {
+            server: "the manager".to_owned(),
+            provider: server.to_owned(),
+            expected: segment.manifest.sha256.clone(),
+            found,
+        });
+    }
+    let manifest = path.with_file_name(format!("{}.manifest.json", segment.id));
+    finish(
+        writer,
+        &temporary,
+        &path,
+        &manifest,
+        &segment.wire.manifest_json,
+        &dir,
+    )
+    .map_err(failed)?;
+    Ok((path, segment.manifest.size))
+}
+
+fn create(dir: &Path, path: &Path) -> std::io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn finish(
+    writer: BufWriter<File>,
+    temporary: &Path,
+    path: &Path,
+    manifest: &Path,
+    manifest_json: &[u8],
+    dir: &Path,
+) -> std::io::Result<()> {
+    let file = writer
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    std::fs::rename(temporary, path)?;
+    let mut side = create(dir, temporary)?;
+    side.write_all(manifest_json)?;
+    side.sync_all()?;
+    std::fs::rename(temporary, manifest)?;
+    File::open(dir)?.sync_all()
+}

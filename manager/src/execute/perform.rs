@@ -1,0 +1,392 @@
+//! What each act calls, within which limit, and what its answer must look like.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Run, StepError, copy, lock, show_event};
+use crate::agents::{AgentCallError, Context, HeldEvent, Logs, SegmentOutcome, SegmentRef};
+use crate::journal::StepOutcome;
+use crate::plan::{Act, PieceId, Source};
+
+type Result<T> = std::result::Result<T, StepError>;
+
+/// Pause before a lost idempotent call is repeated: an agent that restarts is back soon.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
+    let policy = &run.config.failover;
+    let context = &run.context;
+    match act {
+        // Claims have their own order and rules.
+        Act::ClaimEpoch { .. } | Act::ReleaseEpoch { .. } => Err(StepError::Incomplete {
+            what: "the claim that this step belongs to",
+        }),
+        Act::HoldDown { server } => {
+            let client = run.client(server)?;
+            let held = client
+                .hold_down(context, server, policy.save_timeout)
+                .await?;
+            Ok(StepOutcome::HeldDown(held))
+        }
+        Act::ReleaseHold { server } => {
+            let released = run
+                .client(server)?
+                .release_hold(context, server, policy.call_timeout)
+                .await?;
+            Ok(StepOutcome::HoldReleased { released })
+        }
+        Act::StopReceiver { server } => {
+            let stopped = run
+                .client(server)?
+                .stop_receiver(context, server, policy.call_timeout)
+                .await?;
+            if let Some(read) = &stopped.status.read {
+                run.set_latest(server, read.clone());
+            }
+            Ok(StepOutcome::ReceiverStopped(stopped))
+        }
+        Act::Compare { at, left, right } => compare(run, at, left, right).await,
+        Act::SaveBinaryLogs {
+            piece,
+            server,
+            from,
+            expected_end,
+        } => {
+            let outcome = run
+                .client(server)?
+                .save_binary_logs(context, server, from, policy.save_timeout)
+                .await?;
+            let segment = segment_of(outcome, server, from)?;
+            let manifest = &segment.manifest;
+            let whole = manifest.whole_end.as_ref().unwrap_or(&manifest.range.to);
+            if manifest.range.from != *from || whole != expected_end {
+                return Err(unexpected(
+                    server,
+                    format!("[{from}, {expected_end})"),
+                    &segment,
+                ));
+            }
+            Ok(cut(run, *piece, segment))
+        }
+        Act::GenerateDiff {
+            piece,
+            server,
+            range,
+        } => {
+            let latest = run.latest(server);
+            let outcome = run
+                .client(server)?
+                .generate_diff(
+                    context,
+                    server,
+                    range,
+                    latest.as_ref(),
+                    policy.progress_timeout,
+                )
+                .await?;
+            let segment = segment_of(outcome, server, &range.from)?;
+            if segment.manifest.range != *range {
+                return Err(unexpected(server, range.to_string(), &segment));
+            }
+            Ok(cut(run, *piece, segment))
+        }
+        Act::KeepCopy { piece, server } => {
+            let segment = segment(run, *piece)?;
+            let (path, size) = copy::keep(run, server, &segment).await?;
+            Ok(StepOutcome::Copied {
+                path: path.display().to_string(),
+                size,
+            })
+        }
+        Act::Pull {
+            piece,
+            server,
+            from,
+        } => pull(run, *piece, server, from).await,
+        Act::Drain { server, until } => apply(run, server, &[], until).await,
+        Act::Apply {
+            server,
+            pieces,
+            until,
+        } => apply(run, server, pieces, until).await,
+        Act::Promote {
+            server,
+            executed_at_least,
+        } => {
+            let promoted = run
+                .client(server)?
+                .promote(context, server, executed_at_least, policy.progress_timeout)
+                .await?;
+            if promoted.executed < *executed_at_least {
+                return Err(StepError::NotReached {
+                    server: server.clone(),
+                    expected: executed_at_least.clone(),
+                    found: promoted.executed,
+                });
+            }
+            lock(&run.progress).promoted = Some(promoted.clone());
+            Ok(StepOutcome::Promoted(promoted))
+        }
+        Act::MakeWritable { server } => {
+            make_writable(run, context, server).await?;
+            Ok(StepOutcome::Writable)
+        }
+        Act::Repoint {
+            server,
+            to,
+            executed_at_least,
+        } => {
+            let promoted = run.promoted().ok_or(StepError::Incomplete {
+                what: "the position of the new primary",
+            })?;
+            let to = &run.server(to)?.address;
+            let repointed = run
+                .client(server)?
+                .repoint(
+                    context,
+                    server,
+                    to,
+                    &promoted.position,
+                    executed_at_least,
+                    policy.progress_timeout,
+                )
+                .await?;
+            Ok(StepOutcome::Repointed(Box::new(repointed)))
+        }
+        Act::ResumeReplication { server } => {
+            let status = run
+                .client(server)?
+                .resume_replication(context, server, policy.progress_timeout)
+                .await?;
+            Ok(StepOutcome::Resumed(Box::new(status)))
+        }
+    }
+}
+
+/// read_only=0 is idempotent: a lost answer is asked for again.
+async fn make_writable(run: &Run, context: &Context, server: &str) -> Result<()> {
+    let limit = run.config.failover.call_timeout;
+    let client = run.client(server)?;
+    let mut tries_left = 2;
+    loop {
+        match client.make_writable(context, server, limit).await {
+            Err(error) if error.is_lost() && tries_left > 0 => {
+                tries_left -= 1;
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+async fn compare(
+    run: &Run,
+    at: &binlog_core::BinlogPosition,
+    left: &Source,
+    right: &Source,
+) -> Result<StepOutcome> {
+    let (one, other) = futures::join!(describe(run, at, left), describe(run, at, right));
+    let (one, other) = (one?, other?);
+    let show = |e: &Option<HeldEvent>| e.as_ref().map_or_else(|| "nothing".to_owned(), show_event);
+    match (&one, &other) {
+        (Some(a), Some(b)) if a == b => Ok(StepOutcome::Compared { event: one }),
+        (Some(a), Some(b)) if a.end == b.end || a.end == *at || b.end == *at => {
+            // Both hold the stream up to here, so the event that ends here must be there and be the same.
+            Err(StepError::Divergence {
+                at: at.clone(),
+                left: left.clone(),
+                left_event: show(&one),
+                right: right.clone(),
+                right_event: show(&other),
+            })
+        }
+        // One of them holds none before this point: continuity alone is proven.
+        _ => Ok(StepOutcome::Compared { event: None }),
+    }
+}
+
+async fn describe(
+    run: &Run,
+    at: &binlog_core::BinlogPosition,
+    source: &Source,
+) -> Result<Option<HeldEvent>> {
+    let policy = &run.config.failover;
+    let latest = match source.logs {
+        Logs::Relay => run.latest(&source.server),
+        Logs::Binary => None,
+    };
+    let limit = match source.logs {
+        Logs::Relay => policy.progress_timeout,
+        Logs::Binary => policy.save_timeout,
+    };
+    Ok(run
+        .client(&source.server)?
+        .describe_event(
+            &run.context.cluster,
+            &source.server,
+            source.logs,
+            at,
+            latest.as_ref(),
+            limit,
+        )
+        .await?)
+}
+
+fn segment_of(
+    outcome: SegmentOutcome,
+    server: &str,
+    from: &binlog_core::BinlogPosition,
+) -> Result<SegmentRef> {
+    match outcome {
+        SegmentOutcome::Segment(segment) => Ok(segment),
+        SegmentOutcome::Nothing(nothing) => Err(StepError::NothingThere {
+            server: server.to_owned(),
+            from: from.clone(),
+            reason: nothing.reason,
+        }),
+    }
+}
+
+fn unexpected(server: &str, expected: String, segment: &SegmentRef) -> StepError {
+    StepError::UnexpectedSegment {
+        server: server.to_owned(),
+        expected,
+        found: segment.manifest.range.to_string(),
+    }
+}
+
+fn cut(run: &Run, piece: PieceId, segment: SegmentRef) -> StepOutcome {
+    let outcome = StepOutcome::Cut {
+        segment: segment.id.clone(),
+        manifest: segment.manifest.clone(),
+    };
+    lock(&run.progress).segments.insert(piece, segment);
+    outcome
+}
+
+fn segment(run: &Run, piece: PieceId) -> Result<SegmentRef> {
+    lock(&run.progress)
+        .segments
+        .get(&piece)
+        .cloned()
+        .ok_or(StepError::Incomplete {
+            what: "the segment of this piece",
+        })
+}
+
+async fn pull(run: &Run, piece: PieceId, server: &str, from: &str) -> Result<StepOutcome> {
+    let segment = segment(run, piece)?;
+    let provider = &run.server(from)?.agent;
+    let stall = run.config.failover.progress_timeout;
+    let outcome = run
+        .client(server)?
+        .pull_segment(&run.context, server, &segment, provider, from, stall)
+        .await?;
+    let pulled = segment_of(outcome, server, &segment.manifest.range.from)?;
+    if pulled.manifest.sha256 != segment.manifest.sha256 || pulled.id != segment.id {
+        return Err(StepError::WrongCopy {
+            server: server.to_owned(),
+            provider: from.to_owned(),
+            expected: format!("{} {}", segment.id, segment.manifest.sha256),
+            found: format!("{} {}", pulled.id, pulled.manifest.sha256),
+        });
+    }
+    Ok(StepOutcome::Pulled {
+        segment: pulled.id,
+        manifest: pulled.manifest,
+    })
+}
+
+/// A replay whose agent goes away is taken up again: what is executed is not replayed.
+async fn apply(
+    run: &Run,
+    server: &str,
+    pieces: &[PieceId],
+    until: &binlog_core::BinlogPosition,
+) -> Result<StepOutcome> {
+    let segments = pieces
+        .iter()
+        .map(|p| segment(run, *p).map(|s| s.id))
+        .collect::<Result<Vec<String>>>()?;
+    let client = run.client(server)?;
+    let stall = run.config.failover.progress_timeout;
+    let give_up = Instant::now() + stall;
+    let applied = loop {
+        let result = client
+            .apply(
+                &run.context,
+                server,
+                segments.clone(),
+                until,
+                &run.identity,
+                stall,
+            )
+            .await;
+        match result {
+            Err(AgentCallError::Call(error))
+                if error.kind().is_none() && Instant::now() < give_up =>
+            {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            result => break result?,
+        }
+    };
+    if applied.executed_after < *until {
+        return Err(StepError::NotReached {
+            server: server.to_owned(),
+            expected: until.clone(),
+            found: applied.executed_after,
+        });
+    }
+    Ok(StepOutcome::Applied(applied))
+}
+
+/// What an outcome says to an operator; empty if nothing beyond success.
+pub(super) fn note(outcome: &StepOutcome) -> String {
+    match outcome {
+        StepOutcome::Claimed { epoch } => format!("epoch {epoch}"),
+        StepOutcome::Released { .. } | StepOutcome::Writable => String::new(),
+        StepOutcome::HeldDown(held) => {
+            let fence = if held.confirmed {
+                "confirmed"
+            } else {
+                "NOT confirmed"
+            };
+            format!("{}, {fence}", held.how)
+        }
+        StepOutcome::HoldReleased { .. } => String::new(),
+        StepOutcome::ReceiverStopped(stopped) => stopped
+            .status
+            .read
+            .as_ref()
+            .map(|read| format!("received up to {read}"))
+            .unwrap_or_default(),
+        StepOutcome::Compared { event: Some(event) } => format!("the same: {}", show_event(event)),
+        StepOutcome::Compared { event: None } => {
+            "no event held by both; continuity alone".to_owned()
+        }
+        StepOutcome::Cut { segment, manifest } => format!(
+            "{segment} {}, {} transactions, {} bytes",
+            manifest.range, manifest.transactions, manifest.size
+        ),
+        StepOutcome::Pulled { manifest, .. } => format!("{} bytes", manifest.size),
+        StepOutcome::Copied { path, .. } => path.clone(),
+        StepOutcome::Applied(applied) => {
+            let mut text = format!("executed {}", applied.executed_after);
+            if applied.applier_started {
+                text.push_str(", applier was stopped and was started");
+            }
+            if applied.half_transaction {
+                text.push_str(", half a transaction had been received");
+            }
+            if applied.applier_killed {
+                text.push_str(", applier killed because of it");
+            }
+            text
+        }
+        StepOutcome::Promoted(promoted) => format!("its own log is at {}", promoted.position),
+        StepOutcome::Repointed(_) => "both threads run".to_owned(),
+        StepOutcome::Resumed(_) => String::new(),
+    }
+}

@@ -1,0 +1,116 @@
+//! How far everything known goes, and what each survivor lacks of it. Pure.
+
+use binlog_core::BinlogPosition;
+use serde::{Deserialize, Serialize};
+
+use super::Holdings;
+use crate::facts::{LastTransaction, LogSurvey};
+use crate::topology::{Survivor, Topology};
+
+/// A survivor that will be brought to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Name.
+    pub server: String,
+    /// Executed now.
+    pub executed: BinlogPosition,
+    /// Executed once its applier has worked through what it received; segments are needed from here on.
+    pub base: BinlogPosition,
+    /// Transactions exist beyond `base`.
+    pub lacks: bool,
+}
+
+/// How far everything known goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontier {
+    /// End of the last whole transaction known anywhere: every survivor must execute this much.
+    pub end: BinlogPosition,
+    /// That transaction, where a log tells.
+    pub last: Option<LastTransaction>,
+    /// Who holds it.
+    pub last_held_by: Vec<String>,
+    /// Survivors to be brought there, in configured order.
+    pub targets: Vec<Target>,
+}
+
+/// Finds the end of the last whole transaction that any log holds or any survivor has executed; `None` without a
+/// survivor that reports a position.
+///
+/// A position beyond that end which only skips format descriptions, Rotates or a Stop is the same point: waiting for
+/// it would never end, since servers do not count those as executed.
+pub(super) fn find(topology: &Topology, holdings: &Holdings) -> Option<Frontier> {
+    let logs: Vec<(&str, &LogSurvey)> = holdings
+        .relay
+        .iter()
+        .map(|(server, survey)| (server.as_str(), survey))
+        .chain(holdings.dead.survey().map(|s| (topology.dead.as_str(), s)))
+        .collect();
+    let last = logs
+        .iter()
+        .filter_map(|(_, s)| s.last_transaction.as_ref())
+        .max_by(|a, b| a.end.cmp(&b.end));
+    let executed = || {
+        topology
+            .survivors
+            .iter()
+            .filter_map(|s| s.replica.executed.as_ref())
+    };
+    let (least, furthest) = (executed().min()?, executed().max()?);
+    // Where no log holds a transaction, whoever executed least may still lack nothing.
+    let known = last.map_or(least, |l| &l.end);
+    let end = if furthest > known && !empty_between(&logs, known, furthest) {
+        furthest.clone()
+    } else {
+        known.clone()
+    };
+    let targets = topology
+        .survivors
+        .iter()
+        .filter(|s| s.applier_failed().is_none())
+        .filter_map(|s| target(s, holdings.relay.get(&s.server), &end))
+        .collect();
+    Some(Frontier {
+        last: last.filter(|l| l.end == end).cloned(),
+        last_held_by: logs
+            .iter()
+            .filter(|(_, s)| s.last_transaction.as_ref().is_some_and(|t| t.end == end))
+            .map(|(server, _)| (*server).to_owned())
+            .collect(),
+        targets,
+        end,
+    })
+}
+
+fn target(survivor: &Survivor, own: Option<&LogSurvey>, end: &BinlogPosition) -> Option<Target> {
+    let executed = survivor.replica.executed.clone()?;
+    // A delayed replica is not drained: it is served from its executed position. An interrupted replay likewise: its
+    // relay log is no longer the primary's.
+    let drains = survivor.replica.delay_s == 0 && survivor.facts.unfinished_replay.is_none();
+    let received = own
+        .filter(|_| drains)
+        .and_then(|s| {
+            let end = &s.last_transaction.as_ref()?.end;
+            covers(s, &executed, end).then_some(end)
+        })
+        .filter(|received| **received > executed);
+    let base = received.cloned().unwrap_or_else(|| executed.clone());
+    Some(Target {
+        server: survivor.server.clone(),
+        lacks: base < *end,
+        executed,
+        base,
+    })
+}
+
+/// One range of the survey holds all of [from, to).
+fn covers(survey: &LogSurvey, from: &BinlogPosition, to: &BinlogPosition) -> bool {
+    survey.ranges.iter().any(|r| r.from <= *from && *to <= r.to)
+}
+
+/// Some log holds all of [from, to) and no transaction in it.
+fn empty_between(logs: &[(&str, &LogSurvey)], from: &BinlogPosition, to: &BinlogPosition) -> bool {
+    from >= to
+        || logs.iter().any(|(_, s)| {
+            covers(s, from, to) && s.last_transaction.as_ref().is_none_or(|t| t.end <= *from)
+        })
+}

@@ -1,0 +1,384 @@
+//! What will be done to bring all survivors to the furthest known point: a pure function of what was found.
+//!
+//! The missing range is covered once, by [`cover`]; every survivor is served from that one set of pieces, from its own
+//! position. The plan is a list of steps with the steps each one waits for; the executor does these and nothing else,
+//! and a dry run prints them.
+//!
+//! Invariants: pieces are in stream order and meet exactly; where two providers meet, a comparison of the last event
+//! both hold comes before any replay; nothing is promoted that has not executed everything known.
+
+mod cover;
+mod frontier;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use binlog_core::{BinlogPosition, StreamRange};
+use serde::{Deserialize, Serialize};
+
+pub use cover::{Piece, PieceId};
+pub use frontier::{Frontier, Target};
+pub use step::{Act, Phase, Source, Step, StepId};
+
+use crate::agents::Logs;
+use crate::elect::Election;
+use crate::facts::LogSurvey;
+use crate::topology::Topology;
+
+/// What is known of the dead primary's own log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "dead_log", rename_all = "snake_case")]
+pub enum DeadLog {
+    /// It was read.
+    Read {
+        /// What it holds.
+        survey: LogSurvey,
+    },
+    /// Its host does not answer: what it holds beyond the survivors is unknown.
+    Unreachable {
+        /// What was seen.
+        why: String,
+    },
+    /// It answers, the log cannot be read, and the operator accepts the loss.
+    GivenUp {
+        /// Why it cannot be read.
+        why: String,
+    },
+}
+
+impl DeadLog {
+    /// What it holds, if it was read.
+    pub fn survey(&self) -> Option<&LogSurvey> {
+        match self {
+            Self::Read { survey } => Some(survey),
+            Self::Unreachable { .. } | Self::GivenUp { .. } => None,
+        }
+    }
+}
+
+/// What the providers hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Relay logs by survivor; absent if they could not be surveyed.
+    pub relay: BTreeMap<String, LogSurvey>,
+    /// The dead primary's log.
+    pub dead: DeadLog,
+}
+
+/// Everything a plan is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Findings<'a> {
+    /// Who is who.
+    pub topology: &'a Topology,
+    /// Who becomes the primary.
+    pub election: &'a Election,
+    /// Who holds what.
+    pub holdings: &'a Holdings,
+    /// Agent address by server: servers of one agent share a segment store.
+    pub agents: &'a BTreeMap<String, String>,
+    /// A server that an earlier run has promoted already, with its position.
+    pub promoted: Option<&'a AlreadyPromoted>,
+}
+
+/// The new primary of an interrupted operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlreadyPromoted {
+    /// The server.
+    pub server: String,
+    /// Where its own binary log ended when it was promoted: the others start here.
+    pub position: BinlogPosition,
+}
+
+/// Why no plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "plan_error", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlanError {
+    /// No survivor reports an executed position.
+    #[error("no survivor reports an executed position in the dead primary's log")]
+    NoPosition,
+    /// A part of the stream is known to exist and nobody holds it.
+    #[error("no provider holds {range}, which {needed_by} lacks; held are: {held}")]
+    NotHeld {
+        /// The part.
+        range: StreamRange,
+        /// A survivor that lacks it.
+        needed_by: String,
+        /// Who holds what.
+        held: String,
+    },
+}
+
+/// What will be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// New primary.
+    pub winner: String,
+    /// How far everything known goes, and who lacks what.
+    pub frontier: Frontier,
+    /// Pieces of the missing range, in stream order.
+    pub pieces: Vec<Piece>,
+    /// Steps; each after those it waits for.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The piece with this id.
+    pub fn piece(&self, id: PieceId) -> Option<&Piece> {
+        self.pieces.iter().find(|p| p.id == id)
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// [`PlanError`]: nothing may be done then.
+pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
+    let frontier =
+        frontier::find(findings.topology, findings.holdings).ok_or(PlanError::NoPosition)?;
+    let pieces = cover::cover(findings.topology, findings.holdings, &frontier)?;
+    let steps = Builder {
+        findings,
+        frontier: &frontier,
+        pieces: &pieces,
+        steps: Vec::new(),
+    }
+    .build();
+    Ok(Plan {
+        winner: findings.election.winner.clone(),
+        frontier,
+        pieces,
+        steps,
+    })
+}
+
+struct Builder<'a> {
+    findings: Findings<'a>,
+    frontier: &'a Frontier,
+    pieces: &'a [Piece],
+    steps: Vec<Step>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, act: Act, after: Vec<StepId>) -> StepId {
+        let id = StepId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
+        self.steps.push(Step { id, act, after });
+        id
+    }
+
+    fn build(mut self) -> Vec<Step> {
+        let compared = self.comparisons();
+        let cut = self.cuts();
+        let mut applied = BTreeMap::new();
+        for target in &self.frontier.targets {
+            let step = self.apply(target, &compared, &cut);
+            applied.insert(target.server.clone(), step);
+        }
+        let winner = self.findings.election.winner.clone();
+        let promoted = match self.findings.promoted {
+            Some(_) => None,
+            None => Some(self.promote(&winner, applied.get(&winner).copied())),
+        };
+        for target in self.frontier.targets.iter().filter(|t| t.server != winner) {
+            let mut after: Vec<StepId> = promoted.into_iter().collect();
+            after.extend(applied.get(&target.server));
+            self.add(
+                Act::Repoint {
+                    server: target.server.clone(),
+                    to: winner.clone(),
+                    executed_at_least: self.frontier.end.clone(),
+                },
+                after,
+            );
+        }
+        self.steps
+    }
+
+    fn promote(&mut self, winner: &str, applied: Option<StepId>) -> StepId {
+        let promoted = self.add(
+            Act::Promote {
+                server: winner.to_owned(),
+                executed_at_least: self.frontier.end.clone(),
+            },
+            applied.into_iter().collect(),
+        );
+        self.add(
+            Act::MakeWritable {
+                server: winner.to_owned(),
+            },
+            vec![promoted],
+        )
+    }
+
+    fn cuts(&mut self) -> BTreeMap<PieceId, StepId> {
+        let mut cut = BTreeMap::new();
+        for piece in self.pieces {
+            let act = match piece.logs {
+                Logs::Binary => Act::SaveBinaryLogs {
+                    piece: piece.id,
+                    server: piece.provider.clone(),
+                    from: piece.range.from.clone(),
+                    expected_end: piece.range.to.clone(),
+                },
+                Logs::Relay => Act::GenerateDiff {
+                    piece: piece.id,
+                    server: piece.provider.clone(),
+                    range: piece.range.clone(),
+                },
+            };
+            let step = self.add(act, vec![]);
+            cut.insert(piece.id, step);
+            if piece.logs == Logs::Binary {
+                self.add(
+                    Act::KeepCopy {
+                        piece: piece.id,
+                        server: piece.provider.clone(),
+                    },
+                    vec![step],
+                );
+            }
+        }
+        cut
+    }
+
+    fn apply(
+        &mut self,
+        target: &Target,
+        compared: &[StepId],
+        cut: &BTreeMap<PieceId, StepId>,
+    ) -> StepId {
+        let mut after = Vec::new();
+        let needed: Vec<&Piece> = self
+            .pieces
+            .iter()
+            .filter(|p| target.lacks && p.range.to > target.base)
+            .collect();
+        if !needed.is_empty() {
+            after.extend_from_slice(compared);
+            if target.executed < target.base {
+                // The applier works through what it has while the rest is cut and shipped.
+                after.push(self.add(
+                    Act::Drain {
+                        server: target.server.clone(),
+                        until: target.base.clone(),
+                    },
+                    vec![],
+                ));
+            }
+        }
+        let store = |server: &str| self.findings.agents.get(server).cloned();
+        let own_store = store(&target.server);
+        let mut pulls = Vec::new();
+        for piece in &needed {
+            let Some(step) = cut.get(&piece.id) else {
+                continue;
+            };
+            if store(&piece.provider) == own_store {
+                after.push(*step);
+            } else {
+                pulls.push((piece.id, piece.provider.clone(), *step));
+            }
+        }
+        let pieces = needed.iter().map(|p| p.id).collect();
+        for (piece, from, step) in pulls {
+            after.push(self.add(
+                Act::Pull {
+                    piece,
+                    server: target.server.clone(),
+                    from,
+                },
+                vec![step],
+            ));
+        }
+        self.add(
+            Act::Apply {
+                server: target.server.clone(),
+                pieces,
+                until: self.frontier.end.clone(),
+            },
+            after,
+        )
+    }
+
+    /// Every meeting point of two providers: neighbouring pieces, and a survivor's own relay log with what follows it.
+    fn comparisons(&mut self) -> Vec<StepId> {
+        let mut wanted: BTreeSet<(BinlogPosition, Source, Source)> = BTreeSet::new();
+        let source = |piece: &Piece| Source {
+            server: piece.provider.clone(),
+            logs: piece.logs,
+        };
+        for pair in self.pieces.windows(2) {
+            // Where one of them begins to hold anything, there is nothing to compare: continuity alone.
+            if let [one, next] = pair
+                && source(one) != source(next)
+                && self.holds_before(&source(one), &next.range.from)
+                && self.holds_before(&source(next), &next.range.from)
+            {
+                wanted.insert((next.range.from.clone(), source(one), source(next)));
+            }
+        }
+        for target in self.frontier.targets.iter().filter(|t| t.lacks) {
+            let own = Source {
+                server: target.server.clone(),
+                logs: Logs::Relay,
+            };
+            let next = self
+                .pieces
+                .iter()
+                .find(|p| p.range.from <= target.base && target.base < p.range.to);
+            if let Some(next) = next
+                && source(next) != own
+                && self.holds_before(&own, &target.base)
+                && self.holds_before(&source(next), &target.base)
+            {
+                wanted.insert((target.base.clone(), own, source(next)));
+            }
+        }
+        self.compare_with_dead(&mut wanted);
+        wanted
+            .into_iter()
+            .map(|(at, left, right)| self.add(Act::Compare { at, left, right }, vec![]))
+            .collect()
+    }
+
+    /// This log holds what stands right before `at`.
+    fn holds_before(&self, source: &Source, at: &BinlogPosition) -> bool {
+        let holdings = self.findings.holdings;
+        let survey = match source.logs {
+            Logs::Relay => holdings.relay.get(&source.server),
+            Logs::Binary => holdings.dead.survey(),
+        };
+        survey.is_some_and(|s| s.ranges.iter().any(|r| r.from < *at && *at <= r.to))
+    }
+
+    /// The dead disk was read and nothing is taken from it: still the same history must stand there.
+    fn compare_with_dead(&self, wanted: &mut BTreeSet<(BinlogPosition, Source, Source)>) {
+        let holdings = self.findings.holdings;
+        if holdings.dead.survey().is_none() || self.pieces.iter().any(|p| p.logs == Logs::Binary) {
+            return;
+        }
+        let dead = Source {
+            server: self.findings.topology.dead.clone(),
+            logs: Logs::Binary,
+        };
+        let newest = holdings
+            .relay
+            .iter()
+            .filter_map(|(server, s)| Some((s.last_transaction.as_ref()?.end.clone(), server)))
+            .map(|(at, server)| {
+                let own = Source {
+                    server: server.clone(),
+                    logs: Logs::Relay,
+                };
+                (at, own)
+            })
+            .filter(|(at, own)| self.holds_before(&dead, at) && self.holds_before(own, at))
+            .max();
+        if let Some((at, own)) = newest {
+            wanted.insert((at, own, dead));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

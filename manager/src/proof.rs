@@ -1,0 +1,465 @@
+//! What a failover can prove of itself: a pure judgement over evidence read before any replica state was reset.
+//!
+//! Proven means: every survivor executed the last whole transaction known anywhere, no transaction lies between two of
+//! them, every segment is whole, and the dead primary's disk held nothing beyond. Anything less says what is missing.
+
+use std::fmt;
+
+use binlog_core::{BinlogPosition, GtidSet, Manifest, MariaDbGtidPos, StreamRange};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::{Flavor, LastTransaction, LogEndKind};
+use crate::plan::{DeadLog, Piece};
+
+/// What a survivor showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurvivorEvidence {
+    /// Name.
+    pub server: String,
+    /// Executed position in the dead primary's coordinates, before reset or repoint; absent if it was not brought there.
+    pub executed: Option<BinlogPosition>,
+    /// GTID state at that moment.
+    pub gtid: String,
+    /// Its own UUID: its own transactions are not the dead primary's.
+    pub own_uuid: String,
+    /// Segments as it received them.
+    pub received: Vec<Manifest>,
+}
+
+/// A piece and what was cut for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceEvidence {
+    /// As planned.
+    pub piece: Piece,
+    /// As cut.
+    pub manifest: Manifest,
+}
+
+/// Everything the proof stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Family of the servers.
+    pub flavor: Flavor,
+    /// End of the last whole transaction known anywhere.
+    pub end: BinlogPosition,
+    /// That transaction.
+    pub last: Option<LastTransaction>,
+    /// Survivors that were to be brought there.
+    pub survivors: Vec<SurvivorEvidence>,
+    /// Pieces of the missing range.
+    pub pieces: Vec<PieceEvidence>,
+    /// Transactions counted in the manager's own copies, by digest of the segment.
+    pub counted: Vec<(String, u64)>,
+    /// The dead primary's log.
+    pub dead: DeadLog,
+    /// Meeting points where both sides' event was compared, and where only continuity is proven.
+    pub compared: (usize, usize),
+}
+
+/// What is proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum ProofVerdict {
+    /// All survivors hold everything the dead primary's disk held.
+    Proven,
+    /// All survivors are equal up to here; what the dead primary held beyond is unknown.
+    ProvenUpTo {
+        /// Position.
+        position: BinlogPosition,
+    },
+    /// Something does not add up.
+    NotProven,
+}
+
+/// One thing that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "flaw", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Flaw {
+    /// A survivor was not brought to the end.
+    #[error("{server} executed {}, the end is {end}", executed.as_ref().map_or_else(|| "an unknown part".to_owned(), ToString::to_string))]
+    Behind {
+        /// Survivor.
+        server: String,
+        /// Executed.
+        executed: Option<BinlogPosition>,
+        /// End.
+        end: BinlogPosition,
+    },
+    /// GTID states differ.
+    #[error("GTIDs differ: {server} lacks {missing} of {other}")]
+    GtidsDiffer {
+        /// One survivor.
+        server: String,
+        /// Another.
+        other: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// Two pieces do not meet.
+    #[error("pieces do not meet: one ends at {end}, the next begins at {start}")]
+    Gap {
+        /// End of one.
+        end: BinlogPosition,
+        /// Start of the next.
+        start: BinlogPosition,
+    },
+    /// A segment lacks a part of its range.
+    #[error("segment {range} of {provider} is not whole: {detail}")]
+    SegmentNotWhole {
+        /// Its range.
+        range: StreamRange,
+        /// Provider.
+        provider: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A survivor received another segment than was cut.
+    #[error(
+        "{server} received another segment {range} than was cut (sha256 {found}, cut was {expected})"
+    )]
+    OtherSegment {
+        /// Survivor.
+        server: String,
+        /// Range.
+        range: StreamRange,
+        /// Digest of the cut.
+        expected: String,
+        /// Digest received.
+        found: String,
+    },
+    /// The copy on the manager holds another number of transactions.
+    #[error(
+        "segment {range}: its manifest says {expected} transactions, the manager counts {found}"
+    )]
+    OtherCount {
+        /// Range.
+        range: StreamRange,
+        /// Manifest.
+        expected: u64,
+        /// Counted.
+        found: u64,
+    },
+    /// The dead primary holds more than was taken.
+    #[error("the dead primary's log goes on to {dead_end}, survivors end at {end}")]
+    DeadHasMore {
+        /// Its end.
+        dead_end: BinlogPosition,
+        /// Ours.
+        end: BinlogPosition,
+    },
+}
+
+/// The outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Verdict.
+    pub verdict: ProofVerdict,
+    /// Why not, if not.
+    pub flaws: Vec<Flaw>,
+    /// What it stands on, in sentences.
+    pub statements: Vec<String>,
+}
+
+impl fmt::Display for ProofVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proven => f.write_str("PROVEN"),
+            Self::ProvenUpTo { position } => {
+                write!(f, "PROVEN UP TO {position}; unknown beyond")
+            }
+            Self::NotProven => f.write_str("NOT PROVEN"),
+        }
+    }
+}
+
+/// Judges the evidence.
+#[must_use]
+pub fn prove(evidence: &Evidence) -> Proof {
+    let mut flaws = Vec::new();
+    positions(evidence, &mut flaws);
+    gtids(evidence, &mut flaws);
+    pieces(evidence, &mut flaws);
+    received(evidence, &mut flaws);
+    counted(evidence, &mut flaws);
+    let dead_read_to_its_end = dead(evidence, &mut flaws);
+    let verdict = if !flaws.is_empty() {
+        ProofVerdict::NotProven
+    } else if dead_read_to_its_end {
+        ProofVerdict::Proven
+    } else {
+        ProofVerdict::ProvenUpTo {
+            position: evidence.end.clone(),
+        }
+    };
+    Proof {
+        verdict,
+        flaws,
+        statements: statements(evidence),
+    }
+}
+
+fn positions(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for survivor in &evidence.survivors {
+        let reached = survivor
+            .executed
+            .as_ref()
+            .is_some_and(|e| *e >= evidence.end);
+        if !reached {
+            flaws.push(Flaw::Behind {
+                server: survivor.server.clone(),
+                executed: survivor.executed.clone(),
+                end: evidence.end.clone(),
+            });
+        }
+    }
+}
+
+fn gtids(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for one in &evidence.survivors {
+        for other in &evidence.survivors {
+            if one.server == other.server || one.executed.is_none() || other.executed.is_none() {
+                continue;
+            }
+            let missing = match evidence.flavor {
+                Flavor::Mysql => missing_mysql(one, other),
+                Flavor::MariaDb => missing_mariadb(one, other),
+            };
+            if let Some(missing) = missing {
+                flaws.push(Flaw::GtidsDiffer {
+                    server: one.server.clone(),
+                    other: other.server.clone(),
+                    missing,
+                });
+            }
+        }
+    }
+}
+
+/// What `other` has and `one` lacks, own transactions of `other` aside.
+fn missing_mysql(one: &SurvivorEvidence, other: &SurvivorEvidence) -> Option<String> {
+    let ours: GtidSet = one.gtid.parse().ok()?;
+    let theirs: GtidSet = other.gtid.parse().ok()?;
+    let own_of_other: GtidSet = if other.own_uuid.is_empty() {
+        GtidSet::default()
+    } else {
+        format!("{}:1-{}", other.own_uuid, i64::MAX - 1)
+            .parse()
+            .ok()?
+    };
+    let missing = theirs.subtract(&ours).subtract(&own_of_other);
+    (!missing.is_empty()).then(|| missing.to_string())
+}
+
+/// Domains that both know; a domain only one ever saw began before the other was made.
+fn missing_mariadb(one: &SurvivorEvidence, other: &SurvivorEvidence) -> Option<String> {
+    let ours: MariaDbGtidPos = one.gtid.parse().ok()?;
+    let theirs: MariaDbGtidPos = other.gtid.parse().ok()?;
+    let missing: Vec<String> = theirs
+        .iter()
+        .filter(|t| ours.get(t.domain_id).is_some_and(|o| o.seq_no < t.seq_no))
+        .map(|t| t.to_string())
+        .collect();
+    (!missing.is_empty()).then(|| missing.join(","))
+}
+
+fn pieces(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for pair in evidence.pieces.windows(2) {
+        if let [one, next] = pair
+            && one.piece.range.to != next.piece.range.from
+        {
+            flaws.push(Flaw::Gap {
+                end: one.piece.range.to.clone(),
+                start: next.piece.range.from.clone(),
+            });
+        }
+    }
+    if let Some(last) = evidence.pieces.last()
+        && last.piece.range.to < evidence.end
+    {
+        flaws.push(Flaw::Gap {
+            end: last.piece.range.to.clone(),
+            start: evidence.end.clone(),
+        });
+    }
+    for piece in &evidence.pieces {
+        if let Some(detail) = not_whole(&piece.piece.range, &piece.manifest) {
+            flaws.push(Flaw::SegmentNotWhole {
+                range: piece.piece.range.clone(),
+                provider: piece.piece.provider.clone(),
+                detail,
+            });
+        }
+    }
+}
+
+/// The extents of a segment cover its range without a gap, in the stream and in the file.
+fn not_whole(planned: &StreamRange, manifest: &Manifest) -> Option<String> {
+    if manifest.range.from != planned.from || manifest.range.to < planned.to {
+        return Some(format!(
+            "it holds {}, planned was {planned}",
+            manifest.range
+        ));
+    }
+    let mut at = manifest.range.from.clone();
+    let mut segment_at = 0u64;
+    for extent in &manifest.extents {
+        let same_file = extent.file == at.file;
+        let next_file = extent.file == at.file.next() && extent.from == 4;
+        if (same_file && extent.from != at.offset) || (!same_file && !next_file) {
+            return Some(format!(
+                "after {at} it goes on at {}:{}",
+                extent.file, extent.from
+            ));
+        }
+        let Some(length) = extent.to.checked_sub(extent.from) else {
+            return Some(format!(
+                "an extent ends before it begins at {}",
+                extent.from
+            ));
+        };
+        if extent.segment_offset < segment_at {
+            return Some(format!("extents overlap in the file at {segment_at}"));
+        }
+        segment_at = extent.segment_offset.saturating_add(length);
+        at = BinlogPosition::new(extent.file.clone(), extent.to);
+    }
+    if segment_at > manifest.size {
+        return Some(format!(
+            "its extents need {segment_at} bytes, the file has {}",
+            manifest.size
+        ));
+    }
+    // A Rotate at the end leads to the next file, where no extent begins yet.
+    let after_rotate = BinlogPosition::new(at.file.next(), 4);
+    if at != manifest.range.to && after_rotate != manifest.range.to {
+        return Some(format!(
+            "its extents end at {at}, not at {}",
+            manifest.range.to
+        ));
+    }
+    None
+}
+
+fn received(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for survivor in &evidence.survivors {
+        for got in &survivor.received {
+            let cut = evidence
+                .pieces
+                .iter()
+                .find(|p| p.manifest.range.from == got.range.from);
+            let expected = cut.map(|c| c.manifest.sha256.as_str()).unwrap_or_default();
+            if cut.is_none_or(|c| {
+                c.manifest.sha256 != got.sha256 || c.manifest.transactions != got.transactions
+            }) {
+                flaws.push(Flaw::OtherSegment {
+                    server: survivor.server.clone(),
+                    range: got.range.clone(),
+                    expected: expected.to_owned(),
+                    found: got.sha256.clone(),
+                });
+            }
+        }
+    }
+}
+
+fn counted(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for (sha256, found) in &evidence.counted {
+        for piece in evidence
+            .pieces
+            .iter()
+            .filter(|p| p.manifest.sha256 == *sha256)
+        {
+            if piece.manifest.transactions != *found {
+                flaws.push(Flaw::OtherCount {
+                    range: piece.manifest.range.clone(),
+                    expected: piece.manifest.transactions,
+                    found: *found,
+                });
+            }
+        }
+    }
+}
+
+/// Whether nothing can be unknown beyond the end.
+fn dead(evidence: &Evidence, flaws: &mut Vec<Flaw>) -> bool {
+    let Some(survey) = evidence.dead.survey() else {
+        return false;
+    };
+    if let Some(last) = &survey.last_transaction
+        && last.end > evidence.end
+    {
+        flaws.push(Flaw::DeadHasMore {
+            dead_end: last.end.clone(),
+            end: evidence.end.clone(),
+        });
+    }
+    survey
+        .end
+        .as_ref()
+        .is_some_and(|e| e.kind != LogEndKind::Corrupt)
+}
+
+fn statements(evidence: &Evidence) -> Vec<String> {
+    let mut said = Vec::new();
+    said.push(match &evidence.last {
+        Some(last) => format!("the last whole transaction known anywhere {last}"),
+        None => format!("everything known ends at {}", evidence.end),
+    });
+    for survivor in &evidence.survivors {
+        let executed = survivor.executed.as_ref().map_or_else(
+            || "was not brought to the end".to_owned(),
+            |e| format!("executed {e} of the dead primary's log"),
+        );
+        let gtid = if survivor.gtid.is_empty() {
+            String::new()
+        } else {
+            format!(", GTIDs {}", survivor.gtid)
+        };
+        said.push(format!("{} {executed}{gtid}", survivor.server));
+    }
+    let transactions: u64 = evidence
+        .pieces
+        .iter()
+        .map(|p| p.manifest.transactions)
+        .sum();
+    if !evidence.pieces.is_empty() {
+        said.push(format!(
+            "{} segments, {transactions} transactions, contiguous and whole by their manifests",
+            evidence.pieces.len()
+        ));
+    }
+    let (same, alone) = evidence.compared;
+    if same > 0 {
+        said.push(format!(
+            "{same} meeting points of two logs: the event before each is the same"
+        ));
+    }
+    if alone > 0 {
+        said.push(format!(
+            "{alone} meeting points without a common event: continuity alone"
+        ));
+    }
+    said.push(match &evidence.dead {
+        DeadLog::Read { survey } => match (&survey.end, &survey.last_transaction) {
+            (Some(end), Some(last)) if last.end == evidence.end => {
+                format!("it is the last whole one on the dead primary's disk, whose log is {end}")
+            }
+            (Some(end), _) => {
+                format!("the dead primary's disk holds no later transaction; its log is {end}")
+            }
+            (None, _) => "the dead primary's disk holds no log".to_owned(),
+        },
+        DeadLog::Unreachable { why } => {
+            format!("host unreachable: unknown beyond {} ({why})", evidence.end)
+        }
+        DeadLog::GivenUp { why } => format!(
+            "the dead primary's log was given up: unknown beyond {} ({why})",
+            evidence.end
+        ),
+    });
+    said
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! Who is who: the dead primary, its survivors, and everyone who may be left aside. Pure.
+//!
+//! Invariant: a [`Topology`] that exists names a primary that all its survivors replicate from, and every configured
+//! server is in exactly one of its lists. Whatever speaks against a failover is a [`Refusal`], before anything changes.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ClusterConfig, HostPort, ServerConfig};
+use crate::facts::{Flavor, Identity, Replica, ServerFacts};
+use crate::observe::{Snapshot, Unknown};
+use crate::verdict::{self, AgentEvidence, Evidence, ReplicaEvidence, Verdict};
+
+/// Why a failover is refused before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The named primary is no configured server.
+    #[error("{wanted} is no server of the configuration")]
+    NotConfigured {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// The primary lives, or may live.
+    #[error("{server} is {verdict}: {seen}")]
+    NotDead {
+        /// The server.
+        server: String,
+        /// Verdict.
+        verdict: Verdict,
+        /// What was seen.
+        seen: String,
+    },
+    /// A replica replicates from somebody else.
+    #[error(
+        "{server} replicates from {source_address}, not from {wanted}: {wanted} is not the primary of this cluster"
+    )]
+    NotThePrimary {
+        /// The replica.
+        server: String,
+        /// Its source.
+        source_address: HostPort,
+        /// The named primary.
+        wanted: String,
+    },
+    /// The named primary is a living replica itself.
+    #[error("{server} is a replica of {source_address}, not the primary")]
+    PrimaryIsReplica {
+        /// The server.
+        server: String,
+        /// Its source.
+        source_address: HostPort,
+    },
+    /// A living server that is no replica.
+    #[error(
+        "{server} is alive and no replica: it may be the primary (set ignore_fail to leave it aside)"
+    )]
+    NotAReplica {
+        /// The server.
+        server: String,
+    },
+    /// Nothing is known of a server.
+    #[error("{server} cannot be observed (set ignore_fail to leave it aside): {why}")]
+    Unobserved {
+        /// The server.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// A server does not answer SQL.
+    #[error("{server} does not answer SQL (set ignore_fail to leave it aside): {why}")]
+    NoSql {
+        /// The server.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// Several channels.
+    #[error("{server} has {channels} replication channels; only one per server is handled")]
+    SeveralChannels {
+        /// The server.
+        server: String,
+        /// Their number.
+        channels: u32,
+    },
+    /// A survivor's position is not known.
+    #[error("{server} reports no executed position in the primary's log")]
+    NoPosition {
+        /// The server.
+        server: String,
+    },
+    /// Replication credentials for the repoint were found nowhere.
+    #[error(
+        "no replication credentials were found for {server}: it could not be pointed at a new primary"
+    )]
+    NoCredentials {
+        /// The server.
+        server: String,
+    },
+    /// Nobody is left.
+    #[error("no living replica of {dead} is left")]
+    NoSurvivor {
+        /// The dead primary.
+        dead: String,
+    },
+    /// The dead primary's log cannot be read and the policy says stop.
+    #[error("the agent of {dead} does not answer, and on_unreachable_log is `stop`: {why}")]
+    LogUnreachable {
+        /// The dead primary.
+        dead: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The fence cannot be confirmed and too few agents would grant.
+    #[error(
+        "the agent of {dead} does not answer, so {dead} cannot be held down, and only {granting} of {agents} agents answer: the others could be a majority (say --primary-is-off if it is)"
+    )]
+    NoMajority {
+        /// The dead primary.
+        dead: String,
+        /// Agents that would grant.
+        granting: usize,
+        /// Agents configured.
+        agents: usize,
+    },
+    /// The wanted new primary is unfit.
+    #[error("{wanted} cannot become the primary: {why}")]
+    ForcedUnfit {
+        /// The wanted server.
+        wanted: String,
+        /// Why.
+        why: String,
+    },
+    /// Nobody may become the primary.
+    #[error("no survivor can become the primary: {why}")]
+    NoCandidate {
+        /// Reasons per server.
+        why: String,
+    },
+    /// Nobody is there to ask.
+    #[error(
+        "stdin is no terminal, and --yes was not given: nobody can be asked whether {dead} is dead"
+    )]
+    NobodyToAsk {
+        /// The dead primary.
+        dead: String,
+    },
+}
+
+/// A server that is left aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAside {
+    /// The server.
+    pub server: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A living replica of the dead primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Name.
+    pub server: String,
+    /// Where it is.
+    pub address: HostPort,
+    /// What is known of it.
+    pub facts: ServerFacts,
+    /// Its replication status.
+    pub replica: Replica,
+}
+
+impl Survivor {
+    /// Why its applier stands still, if because of an error: it is left stopped and unchanged.
+    pub fn applier_failed(&self) -> Option<&crate::facts::ThreadError> {
+        // An unfinished replay is taken up again, whatever its applier said when it was interrupted.
+        if self.facts.unfinished_replay.is_some() {
+            return None;
+        }
+        self.replica.applier_failed()
+    }
+}
+
+/// The cluster without its primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The dead primary.
+    pub dead: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The evidence for that.
+    pub evidence: Evidence,
+    /// Its agent answers.
+    pub dead_agent_answers: bool,
+    /// Who the dead primary was, as its agent remembers or its replicas know.
+    pub identity: Identity,
+    /// Living replicas, in configured order.
+    pub survivors: Vec<Survivor>,
+    /// Servers left aside.
+    pub left_aside: Vec<LeftAside>,
+}
+
+/// What the operator allows beyond the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assurances {
+    /// The operator states that the old primary is off.
+    pub primary_is_off: bool,
+}
+
+/// Sorts the servers of a snapshot.
+///
+/// # Errors
+/// The first [`Refusal`] in configured order; a living primary first of all.
+pub fn sort(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    snapshot: &Snapshot,
+    assurances: Assurances,
+) -> Result<Topology, Refusal> {
+    let evidence = evidence(dead, snapshot);
+    let verdict = verdict::judge(&evidence);
+    let dead_facts = snapshot.facts(&dead.name);
+    let off = assurances.primary_is_off
+        && evidence.agent == AgentEvidence::NoAnswer
+        && verdict != Verdict::Alive;
+    if !verdict.allows_failover() && !off {
+        return Err(Refusal::NotDead {
+            server: dead.name.clone(),
+            verdict,
+            seen: what_was_seen(&evidence),
+        });
+    }
+    let mut survivors: Vec<Survivor> = Vec::new();
+    let mut left_aside = Vec::new();
+    for server in config.servers.iter().filter(|s| s.name != dead.name) {
+        match survivor(server, snapshot) {
+            Ok(found) => survivors.push(found),
+            Err(refusal) if server.ignore_fail => left_aside.push(LeftAside {
+                server: server.name.clone(),
+                why: refusal.to_string(),
+            }),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    let identity = dead_facts.and_then(|f| f.identity.clone());
+    for survivor in &survivors {
+        if !replicates_from(survivor, dead, identity.as_ref()) {
+            return Err(Refusal::NotThePrimary {
+                server: survivor.server.clone(),
+                source_address: source_address(&survivor.replica),
+                wanted: dead.name.clone(),
+            });
+        }
+    }
+    let Some(first) = survivors.first() else {
+        return Err(Refusal::NoSurvivor {
+            dead: dead.name.clone(),
+        });
+    };
+    let identity = identity.unwrap_or_else(|| identity_by_replica(first));
+    Ok(Topology {
+        dead: dead.name.clone(),
+        verdict,
+        dead_agent_answers: dead_facts.is_some(),
+        evidence,
+        identity,
+        survivors,
+        left_aside,
+    })
+}
+
+/// Evidence about one server's life.
+pub fn evidence(dead: &ServerConfig, snapshot: &Snapshot) -> Evidence {
+    Evidence {
+        ping: snapshot.ping.clone(),
+        agent: match snapshot.facts(&dead.name) {
+            Some(facts) => AgentEvidence::Answered {
+                process: facts.process,
+                sql_alive: facts.sql_alive(),
+            },
+            None => AgentEvidence::NoAnswer,
+        },
+        replicas: snapshot
+            .servers
+            .iter()
+            .filter(|s| s.server != dead.name)
+            .filter_map(|s| {
+                let facts = s.facts.as_ref().ok()?;
+                // During a replay the receiver is connected to the local source.
+                if facts.unfinished_replay.is_some() {
+                    return None;
+                }
+                Some(ReplicaEvidence {
+                    server: s.server.clone(),
+                    receiver: facts.replica.as_ref()?.receiver,
+                })
+            })
+            .collect(),
+    }
+}
+
+fn what_was_seen(evidence: &Evidence) -> String {
+    let agent = match &evidence.agent {
+        AgentEvidence::NoAnswer => "its agent does not answer".to_owned(),
+        AgentEvidence::Answered {
+            sql_alive: true, ..
+        } => "its agent reaches it by SQL".to_owned(),
+        AgentEvidence::Answered { process, .. } => match process {
+            crate::facts::Process::Running => "its process runs".to_owned(),
+            crate::facts::Process::NotRunning => "its process does not run".to_owned(),
+            crate::facts::Process::Unknown => "its agent cannot see the process".to_owned(),
+        },
+    };
+    let replicas: Vec<String> = evidence
+        .replicas
+        .iter()
+        .map(|r| {
+            let state = match r.receiver {
+                crate::facts::Receiver::Running => "connected",
+                crate::facts::Receiver::Connecting => "trying to connect",
+                crate::facts::Receiver::Stopped => "stopped",
+            };
+            format!("{} is {state}", r.server)
+        })
+        .collect();
+    format!("{}; {agent}; {}", evidence.ping, replicas.join(", "))
+}
+
+fn survivor(server: &ServerConfig, snapshot: &Snapshot) -> Result<Survivor, Refusal> {
+    let name = || server.name.clone();
+    let unobserved = |why: &Unknown| Refusal::Unobserved {
+        server: name(),
+        why: why.to_string(),
+    };
+    let facts = match snapshot.server(&server.name).map(|s| &s.facts) {
+        Some(Ok(facts)) => facts,
+        Some(Err(why)) => return Err(unobserved(why)),
+        None => return Err(unobserved(&Unknown::NotAtAgent)),
+    };
+    if let Some(why) = &facts.sql_error {
+        return Err(Refusal::NoSql {
+            server: name(),
+            why: why.clone(),
+        });
+    }
+    let Some(replica) = &facts.replica else {
+        return Err(Refusal::NotAReplica { server: name() });
+    };
+    if replica.channels > 1 {
+        return Err(Refusal::SeveralChannels {
+            server: name(),
+            channels: replica.channels,
+        });
+    }
+    if replica.executed.is_none() {
+        return Err(Refusal::NoPosition { server: name() });
+    }
+    if facts.credentials_source.is_none() && facts.unfinished_replay.is_none() {
+        return Err(Refusal::NoCredentials { server: name() });
+    }
+    Ok(Survivor {
+        server: name(),
+        address: server.address.clone(),
+        facts: facts.clone(),
+        replica: replica.clone(),
+    })
+}
+
+fn source_address(replica: &Replica) -> HostPort {
+    HostPort {
+        host: replica.source_host.clone(),
+        port: replica.source_port,
+    }
+}
+
+/// By address, by UUID, or by server id: replicas may know the primary under another name than the configuration.
+fn replicates_from(survivor: &Survivor, dead: &ServerConfig, identity: Option<&Identity>) -> bool {
+    // A replay was begun only from this primary; the channel points at the local source meanwhile.
+    if survivor.facts.unfinished_replay.is_some() {
+        return true;
+    }
+    let replica = &survivor.replica;
+    if same_address(&source_address(replica), &dead.address) {
+        return true;
+    }
+    let Some(identity) = identity else {
+        return false;
+    };
+    if !identity.server_uuid.is_empty() && !replica.source_uuid.is_empty() {
+        return identity
+            .server_uuid
+            .eq_ignore_ascii_case(&replica.source_uuid);
+    }
+    // MariaDB has no UUID; a server id is unique within a replication topology, and the port must agree too.
+    identity.server_id != 0
+        && identity.server_id == replica.source_server_id
+        && replica.source_port == dead.address.port
+}
+
+fn same_address(one: &HostPort, other: &HostPort) -> bool {
+    if one.port != other.port {
+        return false;
+    }
+    match (one.host.parse::<IpAddr>(), other.host.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => one.host.eq_ignore_ascii_case(&other.host),
+    }
+}
+
+/// Who the primary was, as far as a replica knows: its replicas were made to fit it.
+fn identity_by_replica(survivor: &Survivor) -> Identity {
+    let own = survivor.facts.identity.as_ref();
+    let text = |get: fn(&Identity) -> &String| own.map(get).cloned().unwrap_or_default();
+    Identity {
+        flavor: own.map_or(Flavor::Mysql, |i| i.flavor),
+        version: text(|i| &i.version),
+        server_id: survivor.replica.source_server_id,
+        server_uuid: survivor.replica.source_uuid.clone(),
+        gtid_mode: text(|i| &i.gtid_mode),
+        binlog_checksum: text(|i| &i.binlog_checksum),
+        log_bin_basename: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
