@@ -2,6 +2,7 @@
 //! a test can run a command without a process.
 
 mod certs;
+mod failover;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,6 +24,8 @@ enum Command {
     /// Certificates for managers, agents and observers.
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Replace a dead primary: bring all survivors to the furthest known point, promote one, repoint the others.
+    Failover(failover::FailoverArgs),
 }
 
 /// Where a command writes.
@@ -53,6 +56,15 @@ impl Streams<'_> {
     }
 }
 
+/// The runtime of commands that talk to agents; makes ring the TLS provider of the process.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    proto::tls::install_crypto_provider();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+}
+
 /// Runs the command line on the process's own streams.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
@@ -70,6 +82,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) 
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
             Command::Certs(command) => certs::run(command, streams),
+            Command::Failover(args) => failover::run(args, streams),
         },
         Err(error) => {
             let text = error.render();

@@ -51,6 +51,16 @@ impl StepResults {
         })
     }
 
+    /// Failed steps, by value.
+    pub fn into_failed(self) -> impl Iterator<Item = (Act, StepError)> {
+        self.results
+            .into_values()
+            .filter_map(|(act, result)| match result {
+                StepResult::Failed(error) => Some((act, error)),
+                StepResult::Done(_) | StepResult::Skipped { .. } => None,
+            })
+    }
+
     fn succeeded(&self, id: StepId) -> Option<bool> {
         self.results
             .get(&id)

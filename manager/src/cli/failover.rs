@@ -1,0 +1,128 @@
+//! `failover`: one failover, now, by this process alone.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::Streams;
+use crate::config;
+use crate::exit_code::ExitCode;
+use crate::failover::{self, Request, Surroundings};
+use crate::journal::NoHook;
+use crate::prompt::{Operator, Terminal};
+use crate::report::{self, Report};
+
+/// Exit codes: 0 done; 1 failed, nothing changed; 2 usage or configuration; 10 done, a server needs care; 11 failed
+/// after changes, journal open; 12 refused by a safety check (also: nobody there to ask and no --yes); 13 another
+/// operation holds the cluster; 14 outcome unknown.
+#[derive(Debug, Args)]
+pub(super) struct FailoverArgs {
+    /// Configuration of the cluster.
+    #[arg(long)]
+    config: PathBuf,
+    /// The dead primary.
+    #[arg(long, value_name = "HOST:PORT")]
+    dead_primary: String,
+    /// Make this server the new primary, or nobody.
+    #[arg(long, value_name = "HOST:PORT")]
+    new_primary: Option<String>,
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask; skips questions, never a check.
+    #[arg(long)]
+    yes: bool,
+    /// Go on when the dead primary's log cannot be read, and lose what only it holds.
+    #[arg(long)]
+    accept_loss: bool,
+    /// State that the old primary is switched off, where its host cannot be asked.
+    #[arg(long)]
+    primary_is_off: bool,
+    /// Form of the report on stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the report (JSON) to this file as well.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
+    let config = match config::load(&args.config) {
+        Ok(config) => Arc::new(config),
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Usage;
+        }
+    };
+    let runtime = match super::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Failed;
+        }
+    };
+    let request = Request {
+        dead_primary: args.dead_primary,
+        new_primary: args.new_primary,
+        dry_run: args.dry_run,
+        yes: args.yes,
+        accept_loss: args.accept_loss,
+        primary_is_off: args.primary_is_off,
+    };
+    let mut terminal = Terminal::of_stdin();
+    let surroundings = Surroundings {
+        // Live lines go to the process's stderr: they must be seen while it works.
+        narrator: Arc::new(|line: &str| {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }),
+        operator: terminal.as_mut().map(|t| t as &mut dyn Operator),
+        hook: Arc::new(NoHook),
+    };
+    let report = runtime.block_on(failover::run(config, &request, surroundings));
+    let shown = show(&report, args.format, streams);
+    let saved = match &args.report {
+        Some(path) => save(&report, path),
+        None => Ok(()),
+    };
+    for failed in [shown, saved].into_iter().filter_map(Result::err) {
+        streams.error(&failed);
+    }
+    ExitCode::ALL
+        .into_iter()
+        .find(|c| c.number() == report.exit_code)
+        .unwrap_or(ExitCode::OutcomeUnknown)
+}
+
+fn show(report: &Report, format: Format, streams: &mut Streams<'_>) -> std::io::Result<()> {
+    match format {
+        Format::Text => write!(streams.out, "{}", report::render(report)),
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *streams.out, report)?;
+            writeln!(streams.out)
+        }
+    }
+}
+
+/// Temporary file, fsync, rename, fsync of the folder.
+fn save(report: &Report, path: &Path) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut file = std::fs::File::create(&temporary)?;
+    serde_json::to_writer_pretty(&mut file, report)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    std::fs::File::open(dir)?.sync_all()
+}

@@ -1,0 +1,181 @@
+//! What happens before anything changes: observation, verdict, election, questions. Reads only.
+
+use std::time::Duration;
+
+use super::{FailoverError, Prepared, Request, freeze, make_plan, survey};
+use crate::config::{ClusterConfig, ServerConfig, UnreachableLog};
+use crate::elect;
+use crate::execute;
+use crate::observe::{self, Agents, Snapshot};
+use crate::plan::{Holdings, Plan};
+use crate::prompt::Operator;
+use crate::topology::{self, Assurances, Refusal, Topology};
+use crate::verdict::{AgentEvidence, Verdict};
+
+/// Looks at a server again before it counts as isolated: receivers notice a death a moment late.
+const SECOND_LOOKS: u32 = 3;
+const SECOND_LOOK_PAUSE: Duration = Duration::from_millis(300);
+
+pub(super) fn configured<'c>(
+    config: &'c ClusterConfig,
+    wanted: &str,
+) -> Result<&'c ServerConfig, Refusal> {
+    config.find(wanted).ok_or_else(|| Refusal::NotConfigured {
+        wanted: wanted.to_owned(),
+    })
+}
+
+pub(super) async fn prepare(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    forced: Option<&str>,
+    request: &Request,
+) -> Result<Prepared, FailoverError> {
+    let agents = Agents::connect(config).await;
+    let (snapshot, topology) = look(config, dead, request, &agents).await?;
+    let foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
+    if !foreign.is_empty() {
+        return Err(FailoverError::Held(foreign));
+    }
+    let election = elect::elect(config, &topology, forced)?;
+    if !topology.dead_agent_answers {
+        unreachable_dead_host(config, dead, &snapshot, &topology, request)?;
+    }
+    let epoch = snapshot.claims.iter().map(|c| c.epoch).max().unwrap_or(0);
+    Ok(Prepared {
+        agents,
+        topology,
+        election,
+        epoch: epoch.saturating_add(1),
+    })
+}
+
+async fn look(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    request: &Request,
+    agents: &Agents,
+) -> Result<(Snapshot, Topology), Refusal> {
+    let assurances = Assurances {
+        primary_is_off: request.primary_is_off,
+    };
+    let mut looks_left = SECOND_LOOKS;
+    loop {
+        let snapshot = observe::observe(config, dead, agents).await;
+        match topology::sort(config, dead, &snapshot, assurances) {
+            Ok(topology) => return Ok((snapshot, topology)),
+            Err(refusal) => {
+                let may_change = matches!(
+                    &refusal,
+                    Refusal::NotDead {
+                        verdict: Verdict::Isolated | Verdict::Unknown,
+                        ..
+                    }
+                ) && topology::evidence(dead, &snapshot).agent
+                    == AgentEvidence::NoAnswer;
+                if !may_change || looks_left == 0 {
+                    return Err(refusal);
+                }
+                looks_left -= 1;
+                tokio::time::sleep(SECOND_LOOK_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Claims of others. A dry run gives nothing back, not even what is ours.
+async fn foreign_claims(
+    config: &ClusterConfig,
+    agents: &Agents,
+    snapshot: &Snapshot,
+    dry_run: bool,
+) -> Vec<observe::StoredClaim> {
+    if dry_run {
+        return Vec::new();
+    }
+    let limit = config.failover.call_timeout;
+    execute::release_stale(config, agents, &snapshot.claims, limit).await
+}
+
+fn unreachable_dead_host(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    snapshot: &Snapshot,
+    topology: &Topology,
+    request: &Request,
+) -> Result<(), Refusal> {
+    if config.failover.on_unreachable_log == UnreachableLog::Stop && !request.accept_loss {
+        let why = match snapshot.server(&dead.name).map(|s| &s.facts) {
+            Some(Err(unknown)) => unknown.to_string(),
+            _ => "no answer".to_owned(),
+        };
+        return Err(Refusal::LogUnreachable {
+            dead: dead.name.clone(),
+            why,
+        });
+    }
+    freeze::majority(config, dead, freeze::agents_of(config, topology), request)
+}
+
+/// What a run would do, with surveys of the logs as they are now.
+pub(super) async fn dry_plan(
+    config: &ClusterConfig,
+    prepared: &Prepared,
+    request: &Request,
+) -> Result<(Holdings, Plan), FailoverError> {
+    let topology = &prepared.topology;
+    let holdings = survey::survey(config, &prepared.agents, topology, request.accept_loss)
+        .await
+        .map_err(FailoverError::Undone)?;
+    let plan = make_plan(config, topology, &prepared.election, &holdings)
+        .map_err(|e| FailoverError::Undone(e.into()))?;
+    Ok((holdings, plan))
+}
+
+/// Asks as MHA does, and looks again afterwards: an answer takes time, and the world goes on meanwhile.
+pub(super) async fn ask(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    forced: Option<&str>,
+    request: &Request,
+    prepared: Prepared,
+    operator: &mut dyn Operator,
+) -> Result<Prepared, FailoverError> {
+    let topology = &prepared.topology;
+    // Nothing else runs while the operator thinks, so the runtime's thread may wait for the terminal.
+    if !operator.confirm(&format!(
+        "Primary {} is {} ({}). Is it really dead? Proceed?",
+        dead.address, topology.verdict, topology.evidence.ping
+    )) {
+        return Err(FailoverError::Declined);
+    }
+    let mut wanted = prepared.election.winner.clone();
+    let mut chosen = forced.map(str::to_owned);
+    if !operator.confirm(&format!(
+        "Starting primary switch from {} to {wanted}. Proceed?",
+        dead.name
+    )) {
+        if !operator.confirm("Continue with another new primary?") {
+            return Err(FailoverError::Declined);
+        }
+        let named = operator.line("New primary, HOST:PORT: ");
+        wanted = configured(config, &named)?.name.clone();
+        chosen = Some(wanted.clone());
+        if !operator.confirm(&format!(
+            "Primary switch from {} to {wanted}. Proceed?",
+            dead.name
+        )) {
+            return Err(FailoverError::Declined);
+        }
+    }
+    let again = prepare(config, dead, chosen.as_deref(), request).await?;
+    if again.election.winner != wanted
+        && !operator.confirm(&format!(
+            "The facts have changed: the new primary would now be {} ({}). Proceed?",
+            again.election.winner, again.election.rule
+        ))
+    {
+        return Err(FailoverError::Declined);
+    }
+    Ok(again)
+}

@@ -1,0 +1,315 @@
+//! From the granted claim to the new primary: freeze, survey, elect and plan on final facts, execute, and start over
+//! with another provider or another winner where that is safe.
+
+use std::collections::BTreeSet;
+
+use super::{FailoverError, Prepared, Request, StopReason, freeze, make_plan, survey, undo};
+use crate::config::{ServerConfig, UnreachableLog};
+use crate::elect::{self, Election};
+use crate::execute::{Run, StepError, StepResult, StepResults, unix_ms};
+use crate::exit_code::ExitCode;
+use crate::journal::{Record, StepOutcome};
+use crate::observe::chain;
+use crate::plan::{Act, DeadLog, Holdings, Phase, Plan};
+use crate::report::Report;
+use crate::topology::{LeftAside, Refusal, Topology};
+
+/// What is to be done after a run of steps.
+enum Next {
+    /// There is a new primary.
+    Promoted,
+    /// Plan again without this provider.
+    WithoutProvider(String, StopReason),
+    /// Elect again without this survivor.
+    WithoutWinner(String, String, StopReason),
+    /// Stop and undo.
+    Undo(StopReason),
+    /// The new primary is promoted, but not open.
+    NotOpen(StopReason, bool),
+}
+
+pub(super) async fn recover(
+    run: &Run,
+    dead: &ServerConfig,
+    forced: Option<&str>,
+    request: &Request,
+    prepared: Prepared,
+    (dead_granted, granting): (bool, usize),
+    report: &mut Report,
+) -> Result<ExitCode, FailoverError> {
+    (run.narrator)(Phase::DeadPrimaryShutdown.heading());
+    let before = prepared.topology.clone();
+    let frozen = match freeze::freeze(run, dead, dead_granted, prepared.topology).await? {
+        Ok(frozen) => frozen,
+        Err(not) => return stop(run, &before, not.held, not.reason).await,
+    };
+    report.frozen(frozen.fenced, frozen.how.clone(), &frozen.topology);
+    let held = frozen.dead_answers;
+    let topology = frozen.topology;
+    if !frozen.fenced {
+        if let Err(refusal) = freeze::majority(&run.config, dead, granting, request) {
+            return stop(run, &topology, held, refusal.into()).await;
+        }
+        if held && !request.primary_is_off {
+            let reason = StopReason::NotHeldDown {
+                server: dead.name.clone(),
+                how: frozen.how.unwrap_or_default(),
+            };
+            return stop(run, &topology, held, reason).await;
+        }
+    }
+    (run.narrator)(Phase::LatestReplicas.heading());
+    let surveyed = survey::survey(&run.config, &run.agents, &topology, request.accept_loss).await;
+    let holdings = match surveyed {
+        Ok(holdings) => holdings,
+        Err(reason) => return stop(run, &topology, held, reason).await,
+    };
+    if let DeadLog::Unreachable { why } = &holdings.dead
+        && run.config.failover.on_unreachable_log == UnreachableLog::Stop
+        && !request.accept_loss
+    {
+        let refusal = Refusal::LogUnreachable {
+            dead: dead.name.clone(),
+            why: why.clone(),
+        };
+        return stop(run, &topology, held, refusal.into()).await;
+    }
+    let mut attempt = Attempt {
+        run,
+        forced,
+        request,
+        topology,
+        holdings,
+        held,
+        first_choice: prepared.election.winner,
+    };
+    attempt.until_promoted(report).await
+}
+
+/// Undoes and reports why.
+async fn stop(
+    run: &Run,
+    topology: &Topology,
+    held: bool,
+    reason: StopReason,
+) -> Result<ExitCode, FailoverError> {
+    if undo(run, topology, held).await? {
+        Err(FailoverError::Undone(reason))
+    } else {
+        Err(FailoverError::NotUndone(reason))
+    }
+}
+
+struct Attempt<'a> {
+    run: &'a Run,
+    forced: Option<&'a str>,
+    request: &'a Request,
+    topology: Topology,
+    holdings: Holdings,
+    held: bool,
+    first_choice: String,
+}
+
+impl Attempt<'_> {
+    async fn until_promoted(&mut self, report: &mut Report) -> Result<ExitCode, FailoverError> {
+        let mut given_up: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let (election, plan) = match self.decide() {
+                Ok(decided) => decided,
+                Err(reason) => return self.give_up(&given_up, reason).await,
+            };
+            self.announce(&election, &plan, report).await?;
+            let results = self.run.steps(&plan.steps).await?;
+            report.recovered(self.run, &self.topology, &self.holdings, &plan, &results);
+            match judge(&plan, results) {
+                Next::Promoted => return Ok(report.code_after_promotion()),
+                Next::Undo(reason) => return self.give_up(&given_up, reason).await,
+                Next::NotOpen(reason, true) => return Err(FailoverError::Unknown(reason)),
+                Next::NotOpen(reason, false) => return Err(FailoverError::AfterChanges(reason)),
+                Next::WithoutProvider(provider, reason) => {
+                    if !self.drop_provider(&provider, &reason, &mut given_up) {
+                        return self.give_up(&given_up, reason).await;
+                    }
+                }
+                Next::WithoutWinner(server, why, reason) => {
+                    if !given_up.insert(server.clone()) || self.forced.is_some() {
+                        return self.give_up(&given_up, reason).await;
+                    }
+                    report.winner_failed(&server, &why);
+                    self.topology.survivors.retain(|s| s.server != server);
+                    self.topology.left_aside.push(LeftAside { server, why });
+                    if self.topology.survivors.is_empty() {
+                        return self.give_up(&given_up, reason).await;
+                    }
+                }
+            }
+            self.run.forget_segments();
+        }
+    }
+
+    fn decide(&self) -> Result<(Election, Plan), StopReason> {
+        let election = elect::elect(&self.run.config, &self.topology, self.forced)?;
+        let plan = make_plan(&self.run.config, &self.topology, &election, &self.holdings)?;
+        Ok((election, plan))
+    }
+
+    async fn announce(
+        &self,
+        election: &Election,
+        plan: &Plan,
+        report: &mut Report,
+    ) -> Result<(), FailoverError> {
+        let journal = &self.run.journal;
+        journal
+            .append(&Record::Facts {
+                unix_ms: unix_ms(),
+                topology: Box::new(self.topology.clone()),
+                election: Box::new(election.clone()),
+            })
+            .await?;
+        journal
+            .append(&Record::Plan {
+                unix_ms: unix_ms(),
+                holdings: Box::new(self.holdings.clone()),
+                plan: Box::new(plan.clone()),
+            })
+            .await?;
+        let say = &self.run.narrator;
+        say(Phase::NewPrimary.heading());
+        say(&format!("  {} ({})", election.winner, election.rule));
+        for (server, lost) in &election.losers {
+            say(&format!("  not {server}: {lost}"));
+        }
+        if election.winner != self.first_choice {
+            say(&format!(
+                "  at first it was {}; the final facts decide",
+                self.first_choice
+            ));
+        }
+        for piece in &plan.pieces {
+            say(&format!("  {piece}"));
+        }
+        say(Phase::LogApply.heading());
+        report.elected(&self.first_choice, election);
+        report.planned(&self.holdings, plan);
+        Ok(())
+    }
+
+    /// Whether the run may go on without this provider.
+    fn drop_provider(
+        &mut self,
+        provider: &str,
+        reason: &StopReason,
+        given_up: &mut BTreeSet<String>,
+    ) -> bool {
+        if !given_up.insert(format!("logs of {provider}")) {
+            return false;
+        }
+        if provider == self.topology.dead {
+            // What was surveyed is known to be there: only a stated acceptance may leave it behind.
+            if !self.request.accept_loss {
+                return false;
+            }
+            self.holdings.dead = DeadLog::GivenUp { why: chain(reason) };
+        } else {
+            self.holdings.relay.remove(provider);
+        }
+        (self.run.narrator)(&format!(
+            "  planning again without the logs of {provider}: {}",
+            chain(reason)
+        ));
+        true
+    }
+
+    async fn give_up(
+        &self,
+        given_up: &BTreeSet<String>,
+        reason: StopReason,
+    ) -> Result<ExitCode, FailoverError> {
+        // A survivor whose apply failed is not touched again: its state is what an operator must see.
+        let mut topology = self.topology.clone();
+        topology.survivors.retain(|s| !given_up.contains(&s.server));
+        if self.run.promoted().is_some() {
+            return Err(FailoverError::AfterChanges(reason));
+        }
+        stop(self.run, &topology, self.held, reason).await
+    }
+}
+
+fn judge(plan: &Plan, results: StepResults) -> Next {
+    let mut writable = false;
+    let mut promoted = false;
+    for (act, outcome) in results.done() {
+        match (act, outcome) {
+            (Act::MakeWritable { .. }, _) => writable = true,
+            (Act::Promote { .. }, StepOutcome::Promoted(_)) => promoted = true,
+            _ => {}
+        }
+    }
+    if writable {
+        return Next::Promoted;
+    }
+    let skipped_winner = results.iter().any(|(act, result)| {
+        matches!(act, Act::Promote { .. }) && matches!(result, StepResult::Skipped { .. })
+    });
+    let mut next = None;
+    for (act, error) in results.into_failed() {
+        let found = after_failure(plan, act, error, promoted);
+        next = Some(match (next, found) {
+            // Divergence stops everything; an unknown outcome is worse still.
+            (Some(worst @ (Next::Undo(_) | Next::NotOpen(..))), _) => worst,
+            (_, found @ (Next::Undo(_) | Next::NotOpen(..))) => found,
+            (Some(first @ Next::WithoutProvider(..)), _) => first,
+            (_, found) => found,
+        });
+    }
+    next.unwrap_or_else(|| {
+        Next::Undo(StopReason::NobodyEqual {
+            why: if skipped_winner {
+                "the promotion was skipped".to_owned()
+            } else {
+                "nothing failed, nothing was promoted".to_owned()
+            },
+        })
+    })
+}
+
+fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Next {
+    let unknown = error.outcome_unknown();
+    let why = chain(&error);
+    let reason = StopReason::Step {
+        act: act.to_string(),
+        source: error,
+    };
+    match act {
+        Act::MakeWritable { .. } => Next::NotOpen(reason, unknown),
+        _ if promoted => Next::NotOpen(reason, false),
+        Act::Compare { left, right, .. } => match &reason {
+            StopReason::Step {
+                source: StepError::Divergence { .. },
+                ..
+            } => Next::Undo(reason),
+            // One of them could not say; the one that is not needed for it is the other's problem.
+            _ => {
+                let server = if plan.pieces.iter().any(|p| p.provider == right.server) {
+                    right.server
+                } else {
+                    left.server
+                };
+                Next::WithoutProvider(server, reason)
+            }
+        },
+        Act::SaveBinaryLogs { server, .. } | Act::GenerateDiff { server, .. } => {
+            Next::WithoutProvider(server, reason)
+        }
+        Act::Pull { server, .. }
+        | Act::Drain { server, .. }
+        | Act::Apply { server, .. }
+        | Act::Promote { server, .. }
+            if server == plan.winner =>
+        {
+            Next::WithoutWinner(server, why, reason)
+        }
+        _ => Next::Undo(reason),
+    }
+}
