@@ -1,4 +1,3 @@
-#![allow(clippy::todo)] // only until the bodies follow
 //! Reads, verifies, locates, cuts and joins MySQL and MariaDB binary logs and relay logs.
 //!
 //! What holds for the whole crate:
@@ -22,9 +21,17 @@ pub mod event;
 pub mod extent;
 pub mod gtid;
 pub mod index;
+mod map;
+mod mariadb_position;
 pub mod position;
+pub mod reader;
 pub mod relay_log;
+mod relay_walk;
 pub mod segment;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod transaction;
+mod unfinished;
 
 pub use binary_log::BinaryLogs;
 pub use end::LogEnd;

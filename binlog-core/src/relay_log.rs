@@ -1,17 +1,36 @@
 //! A replica's relay logs as a provider of the primary's events.
+//!
+//! The first question walks all files once, verifying every checksum and every position, and remembers where each part of
+//! the stream is; further questions are answered from that. How the stream is followed is in `relay_walk`. What the files
+//! hold beyond a torn or damaged event in the newest one is not used; an older file that ends so only breaks the range
+//! there.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
+use crate::end::LogEnd;
 use crate::error::LogError;
+use crate::event::{EventType, FLAG_IN_USE, FormatDescription};
 use crate::extent::{EventDigest, Located, Survey, UnfinishedTail};
 use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
-use crate::position::{BinlogPosition, RelayFileName, ServerId, StreamRange};
-use crate::segment::CutPlan;
+use crate::map::Map;
+use crate::mariadb_position;
+use crate::position::{
+    BinlogFileName, BinlogPosition, RelayFileName, RelayPosition, ServerId, StreamRange,
+};
+use crate::reader::{EventReader, FileEnd, Step};
+use crate::relay_walk::{Kind, RelayWalk, classify};
+use crate::segment::plan::{self, CutPlan};
+use crate::unfinished;
 
 /// Relay log files, oldest first.
 #[derive(Debug)]
 pub struct RelayLogs {
     files: Vec<(RelayFileName, PathBuf)>,
+    owner: ServerId,
+    latest: Option<BinlogPosition>,
+    map: OnceLock<Map>,
 }
 
 impl RelayLogs {
@@ -21,14 +40,26 @@ impl RelayLogs {
     /// # Errors
     /// A file that cannot be opened or is no binary log. Empty files are left out.
     pub fn open(
-        _files: Vec<(RelayFileName, PathBuf)>,
-        _owner: ServerId,
-        _latest: Option<BinlogPosition>,
+        files: Vec<(RelayFileName, PathBuf)>,
+        owner: ServerId,
+        latest: Option<BinlogPosition>,
     ) -> Result<Self, LogError> {
-        todo!()
+        let mut usable = Vec::with_capacity(files.len());
+        for (name, path) in files {
+            let reader = EventReader::open(&path)?;
+            if reader.size() > 0 {
+                usable.push((name, path));
+            }
+        }
+        Ok(Self {
+            files: usable,
+            owner,
+            latest,
+            map: OnceLock::new(),
+        })
     }
 
-    /// The files, oldest first.
+    /// The files, oldest first; empty ones are not among them.
     #[must_use]
     pub fn files(&self) -> &[(RelayFileName, PathBuf)] {
         &self.files
@@ -39,24 +70,79 @@ impl RelayLogs {
     /// # Errors
     /// An unreadable or encrypted file.
     pub fn survey(&self) -> Result<Survey, LogError> {
-        todo!()
+        let map = self.map()?;
+        let ranges = map.ranges();
+        let holes = ranges
+            .windows(2)
+            .filter_map(|pair| match pair {
+                [a, b] => Some(StreamRange::new(a.to.clone(), b.from.clone())),
+                _ => None,
+            })
+            .collect();
+        let last_transaction = map.last_transaction().cloned();
+        // Without a transaction: where the stream starts here, unless that may be inside one.
+        let start = || {
+            let piece = map.pieces.first()?;
+            piece
+                .marks
+                .first()
+                .filter(|mark| mark.tracker.is_outside() || !piece.has_data)
+                .map(|_| piece.start())
+        };
+        Ok(Survey {
+            whole_end: last_transaction
+                .as_ref()
+                .map(|t| t.end.clone())
+                .or_else(start),
+            data_end: map.data_end(),
+            ranges,
+            holes,
+            end: map.end.clone(),
+            last_transaction,
+            walked_bytes: map.walked_bytes,
+        })
     }
 
     /// Where `target` is.
     ///
     /// # Errors
     /// [`LogError::NotHeld`], [`LogError::NotABoundary`], an unreadable file.
-    pub fn locate(&self, _target: &BinlogPosition) -> Result<Located, LogError> {
-        todo!()
+    pub fn locate(&self, target: &BinlogPosition) -> Result<Located, LogError> {
+        let map = self.map()?;
+        let place = map.find(target)?;
+        let at_end = map.at_end(place);
+        let named = |source: usize, offset: u64| {
+            let file = self.files.get(source).map(|(name, _)| name.clone());
+            file.map(|file| Located {
+                position: RelayPosition::new(file, offset),
+                at_end,
+            })
+        };
+        // The end of the event that ends there, else the start of the one that starts there.
+        let ending = map
+            .pieces
+            .iter()
+            .find(|p| p.file == target.file && p.from < target.offset && target.offset <= p.to);
+        let located = match ending {
+            Some(piece) => named(piece.source, piece.physical(target.offset)),
+            None => map
+                .pieces
+                .get(place.piece)
+                .and_then(|piece| named(piece.source, piece.physical(place.offset))),
+        };
+        located.ok_or_else(|| LogError::NotHeld {
+            position: target.clone(),
+            held: map.ranges(),
+        })
     }
 
-    /// The last event of the same primary file that ends at or before `before`; format descriptions and Rotates do not
-    /// count.
+    /// The last event of the same primary file that ends at or before `before`. Events that a relay log does not store
+    /// (see [`crate::transaction::is_bookkeeping`]) do not count, so that providers of both kinds give the same answer.
     ///
     /// # Errors
     /// An unreadable file.
-    pub fn event_before(&self, _before: &BinlogPosition) -> Result<Option<EventDigest>, LogError> {
-        todo!()
+    pub fn event_before(&self, before: &BinlogPosition) -> Result<Option<EventDigest>, LogError> {
+        self.map()?.event_before(before)
     }
 
     /// A plan to cut exactly `range`, which may start and end inside a transaction (pieces of several providers meet
@@ -64,8 +150,8 @@ impl RelayLogs {
     ///
     /// # Errors
     /// [`LogError::NotHeld`], [`LogError::NotABoundary`], [`LogError::Hole`], an unreadable file.
-    pub fn plan_cut(&self, _range: &StreamRange) -> Result<CutPlan, LogError> {
-        todo!()
+    pub fn plan_cut(&self, range: &StreamRange) -> Result<CutPlan, LogError> {
+        plan::exact(self.map()?, range)
     }
 
     /// What the transaction holds that the received range ends in; `None` if it ends between transactions.
@@ -73,7 +159,7 @@ impl RelayLogs {
     /// # Errors
     /// An unreadable file.
     pub fn unfinished_tail(&self) -> Result<Option<UnfinishedTail>, LogError> {
-        todo!()
+        unfinished::tail(self.map()?)
     }
 
     /// MariaDB: where the transaction with this GTID ends; `None` if it is not held whole.
@@ -82,20 +168,151 @@ impl RelayLogs {
     /// An unreadable file.
     pub fn position_after_gtid(
         &self,
-        _gtid: &MariaDbGtid,
+        gtid: &MariaDbGtid,
     ) -> Result<Option<BinlogPosition>, LogError> {
-        todo!()
+        mariadb_position::after_gtid(self.map()?, gtid)
     }
 
-    /// MariaDB: the coordinates of an executed GTID position: the end of the last of its transactions that is held,
-    /// if no transaction at or before that point is missing in `executed`.
+    /// MariaDB: the coordinates of an executed GTID position: the end of the last transaction of `executed` that is held,
+    /// provided that `executed` includes every transaction before it and none behind it; with none of them held, the
+    /// start of what is held if the first transactions follow `executed` directly.
     ///
     /// # Errors
     /// An unreadable file.
     pub fn position_of_gtid_pos(
         &self,
-        _executed: &MariaDbGtidPos,
+        executed: &MariaDbGtidPos,
     ) -> Result<Option<BinlogPosition>, LogError> {
-        todo!()
+        mariadb_position::of_position(self.map()?, executed)
+    }
+
+    fn map(&self) -> Result<&Map, LogError> {
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let map = self.walk()?;
+        Ok(self.map.get_or_init(|| map))
+    }
+
+    fn walk(&self) -> Result<Map, LogError> {
+        let mut walk = RelayWalk::new(self.owner, self.first_file()?);
+        let mut walked = 0;
+        let mut end = LogEnd::Clean {
+            file: String::new(),
+            offset: 0,
+            detail: "no relay log".to_owned(),
+        };
+        for (source, (name, path)) in self.files.iter().enumerate() {
+            let mut reader = EventReader::open(path)?;
+            let mut closing = Closing::default();
+            let file_end = loop {
+                match reader.step()? {
+                    Step::Event(event) => {
+                        closing.see(&event);
+                        walk.feed(&event, source);
+                    }
+                    Step::End(end) => break end,
+                }
+            };
+            walked += reader.offset();
+            if !matches!(file_end, FileEnd::Boundary) && source + 1 < self.files.len() {
+                // What is behind the damage is lost; the next file states where it goes on.
+                walk.damaged();
+            }
+            end = closing.end(name.as_str(), reader.offset(), file_end);
+        }
+        let sources = self.files.iter().map(|(_, path)| path.clone()).collect();
+        let mut map = walk.builder.finish(sources, end, walked);
+        map.keep_current()?;
+        Ok(map)
+    }
+
+    /// The primary's file in which the oldest relay log starts, where its own head does not say so: from the first Rotate
+    /// found, else what the receiver reads.
+    fn first_file(&self) -> Result<Option<BinlogFileName>, LogError> {
+        let mut place: Option<u64> = None;
+        for (_, path) in &self.files {
+            let mut reader = EventReader::open(path)?;
+            let mut found = ControlFlow::Continue(());
+            while let Step::Event(event) = reader.step()? {
+                match classify(&event, self.owner, place) {
+                    Kind::States { position, .. } => {
+                        // The same file if it goes on there, the one before if a new file starts.
+                        let file = match place {
+                            Some(at) if position.offset >= at => Some(position.file),
+                            Some(_) if position.offset == crate::event::FIRST_EVENT => {
+                                position.file.previous()
+                            }
+                            Some(_) => None,
+                            None => Some(position.file),
+                        };
+                        found = ControlFlow::Break(file);
+                    }
+                    Kind::Rotate { to } => found = ControlFlow::Break(to.file.previous()),
+                    Kind::Data => place = Some(u64::from(event.header.log_pos)),
+                    Kind::Local | Kind::Format | Kind::Artificial | Kind::Malformed => {}
+                }
+                if let ControlFlow::Break(file) = found {
+                    return Ok(file);
+                }
+            }
+        }
+        let latest = self.latest.as_ref();
+        Ok(latest
+            .filter(|latest| place.is_none_or(|at| at <= latest.offset))
+            .map(|latest| latest.file.clone()))
+    }
+}
+
+/// What the head and the last event of a file say about how it was closed.
+#[derive(Debug, Default)]
+pub(crate) struct Closing {
+    in_use: bool,
+    last: Option<EventType>,
+}
+
+impl Closing {
+    pub(crate) fn see(&mut self, event: &crate::reader::RawEvent<'_>) {
+        if self.last.is_none() && FormatDescription::parse(event.bytes).is_some() {
+            self.in_use = event.header.has_flag(FLAG_IN_USE);
+        }
+        self.last = Some(event.type_code());
+    }
+
+    pub(crate) fn last(&self) -> Option<EventType> {
+        self.last
+    }
+
+    pub(crate) fn end(&self, file: &str, offset: u64, end: FileEnd) -> LogEnd {
+        let file = file.to_owned();
+        match end {
+            FileEnd::Boundary => match self.last {
+                Some(last @ (EventType::ROTATE | EventType::STOP)) => LogEnd::Clean {
+                    file,
+                    offset,
+                    detail: format!("closed by a {last}"),
+                },
+                _ if !self.in_use => LogEnd::Clean {
+                    file,
+                    offset,
+                    detail: "in-use flag cleared".to_owned(),
+                },
+                _ => LogEnd::InUse { file, offset },
+            },
+            FileEnd::Torn { offset, detail } => LogEnd::Torn {
+                file,
+                offset,
+                detail,
+            },
+            FileEnd::Corrupt {
+                offset,
+                expected,
+                found,
+            } => LogEnd::Corrupt {
+                file,
+                offset,
+                detail: format!("expected {expected}, found {found}"),
+            },
+        }
     }
 }

@@ -7,8 +7,10 @@ use super::bytes::Cursor;
 use super::header::HEADER_LEN;
 use crate::checksum::ChecksumAlgorithm;
 
-/// Offset of the server version in the whole event.
+/// Length of the server version.
 const VERSION_LEN: usize = 50;
+/// Servers before checksums know at most so many event types; a longer table under an old version is a damaged version.
+const OLD_TYPES_MAX: usize = 30;
 /// Offset of `created` in the whole event: header, binlog version, server version.
 pub(crate) const CREATED_OFFSET: usize = HEADER_LEN as usize + 2 + VERSION_LEN;
 
@@ -56,6 +58,8 @@ impl FormatDescription {
                 _ => return None,
             };
             (lengths, checksum)
+        } else if rest.len() > OLD_TYPES_MAX {
+            return None;
         } else {
             (rest, ChecksumAlgorithm::None)
         };

@@ -46,7 +46,7 @@ pub fn plausible_length(len: u64) -> bool {
     // Untagged: 8 + 24 per UUID + 16 per interval, at least one interval per UUID. With tags: 25 to 57 per UUID and tag.
     match len.checked_sub(8) {
         Some(0) => true,
-        Some(rest) if rest >= 40 && rest % 8 == 0 => true,
+        Some(rest) if rest >= 40 && rest.is_multiple_of(8) => true,
         Some(rest) => rest >= 41,
         None => false,
     }

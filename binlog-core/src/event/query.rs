@@ -45,6 +45,24 @@ impl<'a> Query<'a> {
         })
     }
 
+    /// Reads the body of an EXECUTE_LOAD_QUERY_EVENT: as a statement, with 13 bytes more before the status variables.
+    #[must_use]
+    pub fn parse_load(body: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(body);
+        cursor.skip(8)?;
+        let database_len = usize::from(cursor.u8()?);
+        cursor.skip(2)?;
+        let status_len = usize::from(cursor.u16()?);
+        cursor.skip(13)?;
+        cursor.skip(status_len)?;
+        let database = cursor.take(database_len)?;
+        cursor.skip(1)?;
+        Some(Self {
+            database: (!database.is_empty()).then_some(database),
+            text: cursor.rest(),
+        })
+    }
+
     /// What the statement means.
     #[must_use]
     pub fn kind(&self) -> QueryKind {

@@ -1,0 +1,428 @@
+//! Follows the primary's stream through a replica's relay logs.
+//!
+//! What stands in a relay log, and what it means here:
+//!
+//! - **Local events**: the replica's own format description at the head of each file, its Rotate or Stop at the end
+//!   (flag 0x40, or its own server id). They only interrupt the bytes.
+//! - **Rotates that state a position**: made by the source (log_pos 0, flag 0x20) or by the receiver (server_id 0, log_pos
+//!   = offset in the relay log). The primary's own Rotate at the end of a file is an event of the stream.
+//! - **The primary's format description** takes the place [4, ..) of its file when it comes at 4. When the source resumes
+//!   inside a file it has log_pos 0, when the receiver repeats it in a new relay log it has flag 0x20: no place then.
+//! - **Everything else** is an event of the stream at log_pos - size, which must be the place reached.
+//!
+//! The stream has gaps that are normal, because the receiver does not store everything:
+//!
+//! - Stop, or nothing, before a source that goes on with the next file at 4: it does so only after it sent the whole file.
+//!   Not accepted where a transaction is open.
+//! - MySQL: Previous_gtids right behind the format description, where the receiver states the position behind it by a
+//!   Rotate with server_id 0 and the length can be that of the event.
+//! - MariaDB: Gtid_list and Binlog_checkpoint behind the format description, Binlog_checkpoint between transactions. The
+//!   length must be exactly that of such events, and either no transaction could hide in it, or in each domain the
+//!   numbers must go on without a gap (judged when the next GTID of the domain comes).
+//!
+//! Any other gap is a hole: the provider lacks that part. So are the events that the receiver ignored (its own server id,
+//! ignored ids) and what a source in auto-position mode skipped: another replica may need them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::checksum::ChecksumAlgorithm;
+use crate::event::mariadb::MariaDbGtidEvent;
+use crate::event::{
+    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FLAG_RELAY_LOG, FormatDescription, HEADER_LEN,
+    previous_gtids, rotate,
+};
+use crate::map::{FormatRef, Join, MapBuilder};
+use crate::position::{BinlogFileName, BinlogPosition, ServerId};
+use crate::reader::RawEvent;
+
+/// No MariaDB transaction is shorter: GTID event 38 and a statement of 19 + 13 + 14 and a few letters of text.
+const SHORTEST_GROUP: u64 = 84;
+/// Body of a Gtid_list event without entries (it is padded), and of each entry.
+const GTID_LIST_EMPTY: u64 = 4;
+const GTID_LIST_ENTRY: u64 = 16;
+/// Most entries believed.
+const GTID_LIST_MAX: u64 = 4096;
+/// START_ENCRYPTION_EVENT: scheme 1, key version 4, nonce 12.
+const START_ENCRYPTION_BODY: u64 = 17;
+
+/// What an event of a relay log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The replica's own.
+    Local,
+    /// States a position.
+    States {
+        position: BinlogPosition,
+        by_receiver: bool,
+    },
+    /// The primary's Rotate.
+    Rotate { to: BinlogPosition },
+    /// A format description of the primary.
+    Format,
+    /// Takes no place.
+    Artificial,
+    /// An event of the stream.
+    Data,
+    /// A Rotate that names no file.
+    Malformed,
+}
+
+/// Sorts out one event; `expected` is the place reached, as far as known.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn classify(event: &RawEvent<'_>, owner: ServerId, expected: Option<u64>) -> Kind {
+    let header = &event.header;
+    let own = header.has_flag(FLAG_RELAY_LOG) || header.server_id == owner.0;
+    let framing = matches!(
+        header.type_code,
+        EventType::FORMAT_DESCRIPTION
+            | EventType::ROTATE
+            | EventType::STOP
+            | EventType::MARIADB_START_ENCRYPTION
+    );
+    // The replica writes its own format description first, whatever ids are configured now.
+    if (framing && own)
+        || (event.offset == FIRST_EVENT && header.type_code == EventType::FORMAT_DESCRIPTION)
+        || header.has_flag(FLAG_RELAY_LOG)
+    {
+        return Kind::Local;
+    }
+    match header.type_code {
+        EventType::ROTATE => {
+            let Some(to) = rotate::parse(event.body()) else {
+                return Kind::Malformed;
+            };
+            if header.server_id == 0 {
+                return Kind::States {
+                    position: to,
+                    by_receiver: true,
+                };
+            }
+            if header.log_pos == 0 || header.has_flag(FLAG_ARTIFICIAL) {
+                return Kind::States {
+                    position: to,
+                    by_receiver: false,
+                };
+            }
+            let continues = expected
+                .is_some_and(|at| header.log_pos == (at as u32).wrapping_add(header.event_size));
+            if !continues && u64::from(header.log_pos) == event.end() {
+                return Kind::States {
+                    position: to,
+                    by_receiver: true,
+                };
+            }
+            Kind::Rotate { to }
+        }
+        EventType::FORMAT_DESCRIPTION => Kind::Format,
+        EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Kind::Artificial,
+        _ if header.log_pos == 0 || header.has_flag(FLAG_ARTIFICIAL) => Kind::Artificial,
+        _ => Kind::Data,
+    }
+}
+
+/// A gap that was accepted although a transaction could hide in it, as long as the numbers go on.
+#[derive(Debug)]
+struct Provisional {
+    piece_from: BinlogPosition,
+}
+
+/// The walk's state.
+#[derive(Debug)]
+pub(crate) struct RelayWalk {
+    owner: ServerId,
+    pub(crate) builder: MapBuilder,
+    /// Name of the file in which the oldest relay log starts, where nothing before says so.
+    first_file: Option<BinlogFileName>,
+    mariadb: bool,
+    /// End of the format description of the current primary file, while nothing followed it.
+    format_end: Option<u64>,
+    /// Last number of each domain, and how many provisional gaps there were then.
+    domains: BTreeMap<u32, (u64, usize)>,
+    /// (domain, server) pairs seen: a Gtid_list has at least so many entries.
+    writers: BTreeSet<(u32, u32)>,
+    provisional: Vec<Provisional>,
+}
+
+impl RelayWalk {
+    pub(crate) fn new(owner: ServerId, first_file: Option<BinlogFileName>) -> Self {
+        Self {
+            owner,
+            builder: MapBuilder::new(),
+            first_file,
+            mariadb: false,
+            format_end: None,
+            domains: BTreeMap::new(),
+            writers: BTreeSet::new(),
+            provisional: Vec::new(),
+        }
+    }
+
+    /// Takes the next event. `checksum` is the setting under which it was read.
+    pub(crate) fn feed(&mut self, event: &RawEvent<'_>, source: usize) {
+        let expected = self.builder.at().map(|at| at.offset);
+        match classify(event, self.owner, expected) {
+            Kind::Local | Kind::Artificial => {}
+            Kind::Malformed => self.builder.lose_position(),
+            Kind::States {
+                position,
+                by_receiver,
+            } => {
+                if event.header.server_id != 0 {
+                    self.builder.set_origin(event.header.server_id);
+                }
+                self.stated(position, by_receiver, event, source);
+            }
+            Kind::Rotate { to } => {
+                self.place(event, source, &to.file.previous());
+                if self.builder.at().is_some() {
+                    self.builder
+                        .add(event, event.checksum, source, Some(to.clone()));
+                    self.format_end = None;
+                }
+            }
+            Kind::Format => self.format(event, source),
+            Kind::Data => {
+                self.place(event, source, &self.first_file.clone());
+                if self.builder.at().is_some() {
+                    self.builder.add(event, event.checksum, source, None);
+                    self.format_end = None;
+                }
+                if event.type_code() == EventType::MARIADB_GTID {
+                    self.number(event);
+                }
+            }
+        }
+    }
+
+    /// A Rotate says where the stream is.
+    fn stated(
+        &mut self,
+        position: BinlogPosition,
+        by_receiver: bool,
+        event: &RawEvent<'_>,
+        source: usize,
+    ) {
+        let physical = event.end();
+        let join = match self.builder.at() {
+            None => Join::Broken,
+            Some(at) if *at == position => {
+                // Opened by the primary's Rotate: from here on the next file is being read.
+                if position.offset == FIRST_EVENT
+                    && self
+                        .builder
+                        .last()
+                        .is_some_and(|last| last.rotate_to.as_ref() == Some(&position))
+                {
+                    Join::NextFile
+                } else {
+                    return;
+                }
+            }
+            Some(at) if at.file == position.file && position.offset > at.offset => {
+                let (from, gap) = (at.offset, position.offset - at.offset);
+                if self.is_unstored(from, gap, by_receiver, event.checksum) {
+                    Join::Unstored
+                } else {
+                    Join::Broken
+                }
+            }
+            Some(at)
+                if at.file.next() == position.file
+                    && position.offset == FIRST_EVENT
+                    && self.builder.tracker().open_since().is_none() =>
+            {
+                Join::NextFile
+            }
+            Some(_) => Join::Broken,
+        };
+        if position.offset == FIRST_EVENT {
+            self.format_end = None;
+        }
+        self.builder.go_to(position, join, source, physical);
+    }
+
+    fn format(&mut self, event: &RawEvent<'_>, source: usize) {
+        let Some(description) = FormatDescription::parse(event.bytes) else {
+            return;
+        };
+        self.mariadb = description.is_mariadb();
+        let reference = FormatRef {
+            source,
+            offset: event.offset,
+            header: event.header,
+            checksum: description.checksum,
+        };
+        let at_start = self.builder.at().is_some_and(|at| at.offset == FIRST_EVENT);
+        let end = FIRST_EVENT + u64::from(event.header.event_size);
+        let in_place = at_start
+            && !event.header.has_flag(FLAG_ARTIFICIAL)
+            && u64::from(event.header.log_pos) == end;
+        if in_place {
+            if let Some(at) = self.builder.at().cloned()
+                && self
+                    .builder
+                    .last()
+                    .is_some_and(|last| last.rotate_to.as_ref() == Some(&at))
+            {
+                self.builder.go_to(at, Join::NextFile, source, event.offset);
+            }
+            self.builder.set_format(reference);
+            self.builder.add(event, description.checksum, source, None);
+            self.format_end = Some(end);
+        } else {
+            self.builder.set_format(reference);
+            if self.builder.at().is_none_or(|at| at.offset == FIRST_EVENT) {
+                self.format_end = None;
+            }
+        }
+    }
+
+    /// Makes the place reached the start of this event, by a gap if need be.
+    #[allow(clippy::cast_possible_truncation)]
+    fn place(&mut self, event: &RawEvent<'_>, source: usize, file: &Option<BinlogFileName>) {
+        let start = event.header.log_pos.wrapping_sub(event.header.event_size);
+        let Some(at) = self.builder.at().cloned() else {
+            // Nothing said where the stream is: the oldest relay log, in the middle of a primary's file.
+            let nothing_yet = self.builder.last().is_none();
+            if let Some(file) = file
+                .clone()
+                .filter(|_| nothing_yet && u64::from(start) >= FIRST_EVENT)
+            {
+                self.builder.found_at(
+                    BinlogPosition::new(file, u64::from(start)),
+                    source,
+                    event.offset,
+                );
+            }
+            return;
+        };
+        let gap = start.wrapping_sub(at.offset as u32);
+        if gap == 0 {
+            return;
+        }
+        if gap > u32::MAX / 2 {
+            // Further back without a word from anyone: nothing is known any more until a Rotate states a position.
+            self.builder.lose_position();
+            return;
+        }
+        let gap = u64::from(gap);
+        let position = BinlogPosition::new(at.file, at.offset + gap);
+        if self.is_unstored(at.offset, gap, false, event.checksum) {
+            self.builder
+                .go_to(position, Join::Unstored, source, event.offset);
+        } else {
+            self.builder.found_at(position, source, event.offset);
+        }
+    }
+
+    /// The file ends in a damaged event: what follows it in the stream is unknown until something states it.
+    pub(crate) fn damaged(&mut self) {
+        self.builder.lose_position();
+    }
+
+    /// Only events that a receiver does not store can be in `[from, from + gap)`.
+    fn is_unstored(
+        &mut self,
+        from: u64,
+        gap: u64,
+        by_receiver: bool,
+        checksum: ChecksumAlgorithm,
+    ) -> bool {
+        if !self.builder.tracker().is_outside() {
+            return false;
+        }
+        let head = self.format_end == Some(from);
+        if !self.mariadb {
+            let overhead = u64::from(HEADER_LEN + checksum.len());
+            return head
+                && by_receiver
+                && gap
+                    .checked_sub(overhead)
+                    .is_some_and(previous_gtids::plausible_length);
+        }
+        let Some(name_len) = self.builder.at().map(|at| at.file.as_str().len() as u64) else {
+            return false;
+        };
+        let Some(spare) = mariadb_spare(
+            gap,
+            head,
+            name_len,
+            u64::from(checksum.len()),
+            self.writers.len() as u64,
+        ) else {
+            return false;
+        };
+        if spare >= SHORTEST_GROUP {
+            if self.domains.is_empty() {
+                return false;
+            }
+            let Some(at) = self.builder.at() else {
+                return false;
+            };
+            self.provisional.push(Provisional {
+                piece_from: BinlogPosition::new(at.file.clone(), from + gap),
+            });
+        }
+        true
+    }
+
+    /// A MariaDB GTID: numbers that do not go on break the provisional gaps since the last one of the domain.
+    fn number(&mut self, event: &RawEvent<'_>) {
+        let Some(parsed) = MariaDbGtidEvent::parse(event.body(), event.header.server_id) else {
+            return;
+        };
+        let gtid = parsed.gtid;
+        self.writers.insert((gtid.domain_id, gtid.server_id));
+        let gaps = self.provisional.len();
+        let before = self.domains.insert(gtid.domain_id, (gtid.seq_no, gaps));
+        let (goes_on, since) = match before {
+            Some((seq_no, since)) => (seq_no.checked_add(1) == Some(gtid.seq_no), since),
+            // A domain that starts behind a gap may have started inside it.
+            None => (gtid.seq_no == 1 || gaps == 0, 0),
+        };
+        if goes_on {
+            return;
+        }
+        for provisional in self.provisional.iter().skip(since) {
+            for piece in self.builder.pieces_mut() {
+                if piece.join == Join::Unstored && piece.start() == provisional.piece_from {
+                    piece.join = Join::Broken;
+                }
+            }
+        }
+    }
+}
+
+/// How many bytes of a gap are more than what must stand there anyway, if the gap has exactly the length of MariaDB's
+/// unstored events: at the head of a file [Start_encryption,] Gtid_list and one or two Binlog_checkpoint, elsewhere one to four
+/// Binlog_checkpoint.
+fn mariadb_spare(gap: u64, head: bool, name_len: u64, checksum: u64, writers: u64) -> Option<u64> {
+    let overhead = u64::from(HEADER_LEN) + checksum;
+    let checkpoint = overhead + 4 + name_len;
+    if !head {
+        let count = gap / checkpoint;
+        return (gap.is_multiple_of(checkpoint) && (1..=4).contains(&count))
+            .then(|| gap - checkpoint);
+    }
+    let list = overhead + GTID_LIST_EMPTY;
+    let encryption = overhead + START_ENCRYPTION_BODY;
+    for fixed in [
+        list + checkpoint,
+        list + 2 * checkpoint,
+        list,
+        encryption + list + checkpoint,
+    ] {
+        let Some(rest) = gap.checked_sub(fixed) else {
+            continue;
+        };
+        let entries = rest / GTID_LIST_ENTRY;
+        if rest.is_multiple_of(GTID_LIST_ENTRY) && (writers..=GTID_LIST_MAX).contains(&entries) {
+            return Some(gap.saturating_sub(list + checkpoint));
+        }
+        // An empty list is padded to the length of the header of its kind.
+        if writers == 0 && rest == 2 {
+            return Some(gap.saturating_sub(list + checkpoint));
+        }
+    }
+    None
+}

@@ -1,0 +1,388 @@
+//! Writes a segment: temporary files, fsync, rename, fsync of the directory. Memory is constant; every event is verified
+//! again while it is copied.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::Digest as _;
+
+use super::format_description::{FormatDescriptionPatch, patch_format_description};
+use super::manifest::{Manifest, ManifestExtent};
+use super::plan::{CopyStep, Cut};
+use crate::checksum::ChecksumAlgorithm;
+use crate::error::LogError;
+use crate::event::{
+    EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, MAGIC,
+    rotate,
+};
+use crate::map::{FormatRef, ends_at};
+use crate::position::{BinlogFileName, BinlogPosition};
+use crate::reader::{EventReader, RawEvent, Step};
+use crate::transaction::Tracker;
+
+/// Bytes gathered before a write.
+const BUFFER: usize = 256 << 10;
+
+impl Cut {
+    /// Writes the segment and its manifest: temporary files, fsync, rename, fsync of the directory. `progress` is called
+    /// with the bytes written so far. After an error neither file exists.
+    ///
+    /// # Errors
+    /// I/O; [`LogError::Corrupt`] for a source file that changed since the plan was made.
+    pub fn write(
+        &self,
+        output: &Path,
+        provider: &str,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Manifest, LogError> {
+        let manifest_path = Manifest::path_for(output);
+        let (temporary, manifest_temporary) = (temporary(output), temporary(&manifest_path));
+        let result = self.write_files(
+            output,
+            &manifest_path,
+            &temporary,
+            &manifest_temporary,
+            provider,
+            progress,
+        );
+        if result.is_err() {
+            for leftover in [&temporary, &manifest_temporary, &manifest_path] {
+                // The error that counts is the first one; these files are of no use to anyone.
+                let _ = std::fs::remove_file(leftover);
+            }
+        }
+        result
+    }
+
+    fn write_files(
+        &self,
+        output: &Path,
+        manifest_path: &Path,
+        temporary: &Path,
+        manifest_temporary: &Path,
+        provider: &str,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Manifest, LogError> {
+        let mut copy = Copy::new(create(temporary)?, temporary, self, progress);
+        copy.run()?;
+        let manifest = copy.finish(provider)?;
+        let mut file = create(manifest_temporary)?;
+        file.write_all(&manifest.to_json())
+            .map_err(LogError::io("write", manifest_temporary))?;
+        file.sync_all()
+            .map_err(LogError::io("sync", manifest_temporary))?;
+        // The manifest first: a segment that is there has one.
+        std::fs::rename(manifest_temporary, manifest_path)
+            .map_err(LogError::io("rename", manifest_temporary))?;
+        std::fs::rename(temporary, output).map_err(LogError::io("rename", temporary))?;
+        let directory = output
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(directory)
+            .and_then(|d| d.sync_all())
+            .map_err(LogError::io("sync", directory))?;
+        Ok(manifest)
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+fn create(path: &Path) -> Result<File, LogError> {
+    // Segments hold user data.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(LogError::io("create", path))
+}
+
+/// A copy in progress.
+struct Copy<'a> {
+    cut: &'a Cut,
+    file: File,
+    path: &'a Path,
+    progress: &'a mut dyn FnMut(u64),
+    buffer: Vec<u8>,
+    hasher: sha2::Sha256,
+    written: u64,
+    tracker: Tracker,
+    /// Setting of the file reached, for made-up Rotates.
+    checksum: ChecksumAlgorithm,
+    extents: Vec<ManifestExtent>,
+    events: u64,
+    transactions: u64,
+    whole_end: Option<BinlogPosition>,
+    original: Option<Vec<u8>>,
+    made_up: Vec<u64>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(file: File, path: &'a Path, cut: &'a Cut, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self {
+            cut,
+            file,
+            path,
+            progress,
+            buffer: Vec::with_capacity(BUFFER),
+            hasher: sha2::Sha256::new(),
+            written: 0,
+            tracker: Tracker::resume(cut.starts, cut.range.from.offset),
+            checksum: ChecksumAlgorithm::None,
+            extents: Vec::new(),
+            events: 0,
+            transactions: 0,
+            whole_end: None,
+            original: None,
+            made_up: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), LogError> {
+        self.put(&MAGIC)?;
+        if let Some(head) = &self.cut.head {
+            self.head(head)?;
+        }
+        for step in &self.cut.steps {
+            if step.rotate {
+                self.rotate_to(&step.file)?;
+            }
+            self.step(step)?;
+        }
+        if let Some(file) = &self.cut.tail_rotate {
+            self.rotate_to(file)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        self.written += bytes.len() as u64;
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            self.hasher.update(bytes);
+            return self
+                .file
+                .write_all(bytes)
+                .map_err(LogError::io("write", self.path));
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        self.hasher.update(&self.buffer);
+        self.file
+            .write_all(&self.buffer)
+            .map_err(LogError::io("write", self.path))?;
+        self.buffer.clear();
+        (self.progress)(self.written);
+        Ok(())
+    }
+
+    /// The format description before a range that starts beyond 4 (or behind the end of a file).
+    fn head(&mut self, format: &FormatRef) -> Result<(), LogError> {
+        let path = self.source(format.source);
+        let mut raw = Vec::new();
+        super::read_range(
+            &path,
+            format.offset,
+            u64::from(format.header.event_size),
+            &mut |block| {
+                raw.extend_from_slice(block);
+                Ok(())
+            },
+        )?;
+        self.check_format(&raw, &path, format.offset)?;
+        let zero_created = self.cut.range.from.offset > FIRST_EVENT;
+        self.put(&patch_format_description(
+            &raw,
+            FormatDescriptionPatch {
+                zero_created,
+                zero_log_pos: false,
+            },
+        ))?;
+        self.original = Some(raw);
+        Ok(())
+    }
+
+    fn check_format(&mut self, raw: &[u8], path: &Path, offset: u64) -> Result<(), LogError> {
+        let Some(description) = FormatDescription::parse(raw) else {
+            return Err(LogError::Corrupt {
+                path: path.to_owned(),
+                offset,
+                expected: "a FORMAT_DESCRIPTION_EVENT".to_owned(),
+                found: "something else".to_owned(),
+            });
+        };
+        self.checksum = description.checksum;
+        Ok(())
+    }
+
+    fn source(&self, index: usize) -> PathBuf {
+        self.cut.sources.get(index).cloned().unwrap_or_default()
+    }
+
+    fn step(&mut self, step: &CopyStep) -> Result<(), LogError> {
+        let path = self.source(step.source);
+        let segment_offset = self.written;
+        let mut reader = EventReader::open(&path)?;
+        let file = reader.file();
+        reader.seek(step.at, step.checksum);
+        let mut start = step.from;
+        while start < step.to {
+            let offset = reader.offset();
+            let changed = |found: String| LogError::Corrupt {
+                path: path.clone(),
+                offset,
+                expected: format!("the event at {}:{start} as it was a moment ago", step.file),
+                found,
+            };
+            let event = match reader.step()? {
+                Step::Event(event) => event,
+                Step::End(end) => return Err(changed(format!("{end:?}"))),
+            };
+            let end = start + u64::from(event.header.event_size);
+            if !ends_at(&event.header, end) || end > step.to {
+                return Err(changed(format!(
+                    "an event with log_pos {}",
+                    event.header.log_pos
+                )));
+            }
+            if let Some(ended) = self.tracker.feed(&event, start) {
+                self.transactions += 1;
+                drop(ended);
+                self.whole_end = Some(BinlogPosition::new(step.file.clone(), end));
+            }
+            self.events += 1;
+            self.event(&event, &file, &path)?;
+            start = end;
+        }
+        self.checksum = step.checksum;
+        match self.extents.last_mut() {
+            Some(last)
+                if last.file == step.file
+                    && last.to == step.from
+                    && last.segment_offset + (last.to - last.from) == segment_offset =>
+            {
+                last.to = step.to;
+            }
+            _ => self.extents.push(ManifestExtent {
+                file: step.file.clone(),
+                from: step.from,
+                to: step.to,
+                segment_offset,
+            }),
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &RawEvent<'_>, file: &File, path: &Path) -> Result<(), LogError> {
+        if event.type_code() == EventType::FORMAT_DESCRIPTION {
+            if self.original.is_none() {
+                self.original = Some(event.bytes.to_vec());
+            }
+            return self.put(&patch_format_description(
+                event.bytes,
+                FormatDescriptionPatch::default(),
+            ));
+        }
+        self.put(event.bytes)?;
+        if !event.is_whole() {
+            let done = event.bytes.len() as u64;
+            let rest = u64::from(event.header.event_size) - done;
+            copy_blocks(file, path, event.offset + done, rest, &mut |block| {
+                self.put(block)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A Rotate to the start of `file` that the provider does not have.
+    fn rotate_to(&mut self, file: &BinlogFileName) -> Result<(), LogError> {
+        self.made_up.push(self.written);
+        let event = made_up_rotate(file, self.cut.origin, self.checksum);
+        self.tracker = Tracker::outside();
+        self.put(&event)
+    }
+
+    fn finish(mut self, provider: &str) -> Result<Manifest, LogError> {
+        self.flush()?;
+        self.file
+            .sync_all()
+            .map_err(LogError::io("sync", self.path))?;
+        Ok(Manifest {
+            format_version: Manifest::VERSION,
+            range: self.cut.range.clone(),
+            starts: self.cut.starts,
+            extents: self.extents,
+            events: self.events,
+            transactions: self.transactions,
+            whole_end: self.whole_end,
+            size: self.written,
+            sha256: hex::encode(self.hasher.finalize()),
+            provider: provider.to_owned(),
+            dropped_bytes: self.cut.dropped_bytes,
+            original_format_description: hex::encode(self.original.unwrap_or_default()),
+            made_up_rotates: self.made_up,
+        })
+    }
+}
+
+fn copy_blocks(
+    file: &File,
+    path: &Path,
+    offset: u64,
+    len: u64,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    use std::os::unix::fs::FileExt as _;
+    let mut block = vec![0; BUFFER];
+    let mut done = 0;
+    while done < len {
+        let want = usize::try_from(len - done).unwrap_or(BUFFER).min(BUFFER);
+        let Some(target) = block.get_mut(..want) else {
+            break;
+        };
+        file.read_exact_at(target, offset + done)
+            .map_err(LogError::io("read", path))?;
+        take(target)?;
+        done += want as u64;
+    }
+    Ok(())
+}
+
+/// An artificial Rotate to the start of a file.
+pub(super) fn made_up_rotate(
+    file: &BinlogFileName,
+    server_id: u32,
+    checksum: ChecksumAlgorithm,
+) -> Vec<u8> {
+    let body = rotate::body(&BinlogPosition::new(file.clone(), FIRST_EVENT));
+    // A file name is at most 512 bytes long.
+    let size = HEADER_LEN + checksum.len() + u32::try_from(body.len()).unwrap_or_default();
+    let header = EventHeader {
+        timestamp: 0,
+        type_code: EventType::ROTATE,
+        server_id,
+        event_size: size,
+        log_pos: 0,
+        flags: FLAG_ARTIFICIAL,
+    };
+    let mut event = header.to_bytes().to_vec();
+    event.extend_from_slice(&body);
+    if checksum == ChecksumAlgorithm::Crc32 {
+        let sum = crc32fast::hash(&event);
+        event.extend_from_slice(&sum.to_le_bytes());
+    }
+    event
+}

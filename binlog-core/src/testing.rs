@@ -1,0 +1,1 @@
+//! Synthetic logs for the tests of all crates.
