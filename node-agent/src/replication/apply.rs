@@ -425,12 +425,7 @@ impl Apply<'_> {
                 .await?
                 .map(|row| row.text_or_empty("Value").to_owned())
                 .filter(|period| !period.is_empty());
-            self.record.original = Some(OriginalChannel::of(
-                &status,
-                found.user,
-                found.password.expose().to_owned(),
-                heartbeat,
-            ));
+            self.record.original = Some(OriginalChannel::of(&status, &found, heartbeat));
         }
         self.record.phase = Phase::Replaying;
         self.record.store(&self.local.state_folder)?;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
+use super::credentials::Credentials;
 use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{ChannelTls, ReplicaStatus, UsingGtid};
 use crate::state::durable::{self, DurableError};
@@ -71,6 +72,8 @@ pub struct OriginalChannel {
     pub user: String,
     /// Its password.
     pub password: String,
+    /// Where the password was found: `config`, `mysql.slave_master_info`, `master.info`; empty if it was not needed.
+    pub password_found_in: String,
     /// Seconds between reconnects.
     pub connect_retry: u32,
     /// Heartbeat period in seconds, as the server prints it; `None` if it does not say.
@@ -209,16 +212,16 @@ impl OriginalChannel {
     /// From a status that shows the channel unchanged.
     pub fn of(
         status: &ReplicaStatus,
-        user: String,
-        password: String,
+        credentials: &Credentials,
         heartbeat_period: Option<String>,
     ) -> Self {
         Self {
             channel: status.channel.clone(),
             host: status.source_host.clone(),
             port: status.source_port,
-            user,
-            password,
+            user: credentials.user.clone(),
+            password: credentials.password.expose().to_owned(),
+            password_found_in: credentials.found_in.as_str().to_owned(),
             connect_retry: status.connect_retry,
             heartbeat_period,
             delay_s: u32::try_from(status.delay.as_secs()).unwrap_or(u32::MAX),
@@ -316,7 +319,9 @@ impl fmt::Debug for Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
     use crate::mysqld::Receiver;
+    use crate::replication::credentials::FoundIn;
     use std::time::Duration;
 
     fn status(host: &str, port: u16, user: &str) -> ReplicaStatus {
@@ -353,8 +358,11 @@ mod tests {
     fn original() -> OriginalChannel {
         OriginalChannel::of(
             &status("db1", 3306, "repl"),
-            "repl".to_owned(),
-            "secret".to_owned(),
+            &Credentials {
+                user: "repl".to_owned(),
+                password: Secret::new("secret".to_owned()),
+                found_in: FoundIn::File,
+            },
             Some("30.000".to_owned()),
         )
     }

@@ -37,6 +37,8 @@ pub enum FoundIn {
     Table,
     /// The file of a FILE repository.
     File,
+    /// Not looked for: the server keeps what a CHANGE does not name.
+    Kept,
 }
 
 impl FoundIn {
@@ -46,6 +48,7 @@ impl FoundIn {
             Self::Config => "config",
             Self::Table => "mysql.slave_master_info",
             Self::File => "master.info",
+            Self::Kept => "",
         }
     }
 }

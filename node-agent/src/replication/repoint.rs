@@ -9,10 +9,12 @@ use std::time::Duration;
 use binlog_core::BinlogPosition;
 
 use super::channel::{ChannelRecord, Evidence, OriginalChannel, Phase};
+use super::credentials::{Credentials, FoundIn};
 use super::local::{Control, Local, small};
 use super::replay::protect;
 use super::settle::settle;
 use super::{ReplicationError, globals};
+use crate::config::Secret;
 use crate::mysqld::Deadline;
 use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{Receiver, ReplicaStatus, UsingGtid};
@@ -131,12 +133,16 @@ fn unchanged(local: &Local, status: &ReplicaStatus) -> OriginalChannel {
         .replication_user
         .clone()
         .unwrap_or_else(|| status.source_user.clone());
-    let password = local
-        .replication_password
-        .as_ref()
-        .map(|password| password.expose().to_owned())
-        .unwrap_or_default();
-    OriginalChannel::of(status, user, password, None)
+    let (password, found_in) = match &local.replication_password {
+        Some(password) => (password.clone(), FoundIn::Config),
+        None => (Secret::new(String::new()), FoundIn::Kept),
+    };
+    let credentials = Credentials {
+        user,
+        password,
+        found_in,
+    };
+    OriginalChannel::of(status, &credentials, None)
 }
 
 fn options(
@@ -176,7 +182,7 @@ fn options(
 /// Everything a replay overwrote; a password that was never learnt is not named, so that the server keeps its own.
 pub(super) fn restoring(original: &OriginalChannel, host: &str, port: u16) -> Vec<ChangeOption> {
     let mut options = original.restoring(host, port);
-    if original.password.is_empty() {
+    if original.password_found_in == FoundIn::Kept.as_str() {
         options.retain(|option| !matches!(option, ChangeOption::Password(_)));
     }
     options
