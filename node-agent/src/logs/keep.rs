@@ -13,12 +13,13 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use binlog_core::{LogError, RelayFileName};
 use nix::errno::Errno;
 
 use crate::config::RelayKeep;
+use crate::replication::ProtectRelayLogs;
 use crate::state::durable::{self, DurableError};
 
 mod journal;
@@ -96,8 +97,17 @@ pub struct RelayKeeper {
 struct Inner {
     journal: Journal,
     location: Option<RelayLocation>,
-    source: Option<StreamSource>,
+    source: Option<SeenSource>,
+    /// When the current generation was begun, if that was in this run of the agent.
+    born: Option<Instant>,
     copies: HashMap<FileId, Copy>,
+}
+
+/// What the channel was seen to read from, and when the question was asked.
+#[derive(Debug)]
+struct SeenSource {
+    source: StreamSource,
+    asked: Instant,
 }
 
 /// A copy that follows its file. The open handle reads on after the server has deleted the name.
@@ -119,20 +129,30 @@ impl RelayKeeper {
                 journal,
                 location: None,
                 source: None,
+                born: None,
                 copies: HashMap::new(),
             }),
         })
     }
 
-    /// Tells where the relay logs are and whose stream they hold now, as far as known.
-    pub fn learn(&self, location: Option<RelayLocation>, source: Option<StreamSource>) {
+    /// Tells where the relay logs are.
+    pub fn learn_location(&self, location: RelayLocation) {
+        self.lock().location = Some(location);
+    }
+
+    /// Tells what the channel reads from, by an answer to a question that was sent at `asked`.
+    pub fn learn_source(&self, source: StreamSource, asked: Instant) {
         let mut inner = self.lock();
-        if location.is_some() {
-            inner.location = location;
-        }
-        if source.is_some() {
-            inner.source = source;
-        }
+        let known = inner
+            .source
+            .take()
+            .map(|seen| seen.source)
+            .filter(|known| source.server_id == 0 && known.same_stream(&source));
+        // A receiver that is not connected tells no id; the one it told before still holds for the same address.
+        inner.source = Some(SeenSource {
+            source: known.unwrap_or(source),
+            asked,
+        });
     }
 
     /// Where the relay logs are.
@@ -150,13 +170,18 @@ impl RelayKeeper {
         let Some(location) = inner.location.clone() else {
             return Ok(Pass::default());
         };
+        self.pass(&mut inner, &location)
+    }
+
+    fn pass(&self, inner: &mut Inner, location: &RelayLocation) -> Result<Pass, KeepError> {
         let mut pass = Pass::default();
         let before = inner.journal.clone();
-        let kept = keep_new(&mut inner, &location, &mut pass);
-        let followed = kept.and_then(|()| follow_copies(&mut inner));
-        let source = inner.source.clone();
-        if let Some(source) = source {
-            inner.journal.learn_source(&source);
+        let kept = keep_new(inner, location, &mut pass);
+        let followed = kept.and_then(|()| follow_copies(inner));
+        if let Some(seen) = &inner.source
+            && inner.born.is_none_or(|born| seen.asked >= born)
+        {
+            inner.journal.learn_source(&seen.source);
         }
         // Also after an error: what was linked must be found again.
         if inner.journal != before {
@@ -228,7 +253,8 @@ impl RelayKeeper {
         let Some(location) = inner.location.clone() else {
             return Ok(Vec::new());
         };
-        follow_copies(&mut inner)?;
+        // So that no listed file is unknown to the journal, nor its generation without a source that is known by now.
+        self.pass(&mut inner, &location)?;
         let listed = listed(&location)?;
         Ok(inner.journal.sets(&listed))
     }
@@ -239,13 +265,47 @@ impl RelayKeeper {
     }
 }
 
+impl ProtectRelayLogs for RelayKeeper {
+    fn protect(&self, files: &[PathBuf]) -> std::io::Result<()> {
+        let unknown = self.location().is_none();
+        if let Some(location) = files
+            .first()
+            .filter(|_| unknown)
+            .and_then(|file| RelayLocation::new(&file.with_extension(""), None))
+        {
+            self.learn_location(location);
+        }
+        self.protect_now().map_err(std::io::Error::other)?;
+        let inner = self.lock();
+        for file in files {
+            let id = match fs::metadata(file) {
+                Ok(metadata) => FileId {
+                    device: metadata.dev(),
+                    inode: metadata.ino(),
+                },
+                // The server was faster: it was through with it, and the pass that saw it has kept it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if !inner.journal.holds(id) {
+                return Err(std::io::Error::other(format!(
+                    "{} is not among the relay logs of this server",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Links or begins to copy every relay log of the directory that is not kept yet.
 fn keep_new(inner: &mut Inner, location: &RelayLocation, pass: &mut Pass) -> Result<(), KeepError> {
     for seen in in_directory(location)? {
         if inner.journal.holds(seen.id) {
             continue;
         }
-        let (generation, _) = inner.journal.place(&seen.name, inner.source.as_ref());
+        let source = inner.source.as_ref().map(|seen| &seen.source);
+        let (generation, begins) = inner.journal.place(&seen.name, source);
         let path = kept_path(&location.directory, generation, &seen.name);
         let copied = match link(&seen.path, &path) {
             Ok(()) => false,
@@ -272,17 +332,16 @@ fn keep_new(inner: &mut Inner, location: &RelayLocation, pass: &mut Pass) -> Res
         } else {
             pass.linked += 1;
         }
-        let source = inner.source.clone();
-        inner.journal.enter(
-            Kept {
-                name: seen.name,
-                path,
-                id: seen.id,
-                generation,
-                copied,
-            },
-            source.as_ref(),
-        );
+        if begins {
+            inner.born = Some(Instant::now());
+        }
+        inner.journal.enter(Kept {
+            name: seen.name,
+            path,
+            id: seen.id,
+            generation,
+            copied,
+        });
     }
     Ok(())
 }
@@ -329,10 +388,22 @@ fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
             append_news(copy).map_err(DurableError::io("copy", &kept.path))?;
         }
     }
-    // Deleted by the server and read to its end: no more will come.
-    inner
-        .copies
-        .retain(|_, copy| copy.from.metadata().is_ok_and(|m| m.nlink() > 0));
+    // Deleted by the server and read to its end: no more will come, and the inode may be given to another file.
+    let Inner {
+        copies,
+        journal,
+        location,
+        ..
+    } = inner;
+    copies.retain(|_, copy| copy.from.metadata().is_ok_and(|m| m.nlink() > 0));
+    for kept in journal.kept.iter_mut().filter(|kept| kept.copied) {
+        let gone = location
+            .as_ref()
+            .is_some_and(|location| !location_has(location, kept));
+        if gone && !copies.contains_key(&kept.id) {
+            kept.id = FileId::NONE;
+        }
+    }
     Ok(())
 }
 

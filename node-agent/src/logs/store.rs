@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::state::durable::{self, DurableError};
 use crate::state::names;
 
+#[cfg(test)]
+mod tests;
+
 /// Space that is left alone, bytes: the agent's own small files must always find room.
 const RESERVE_BYTES: u64 = 16 << 20;
 /// Whose folder it is. Hidden, so that it can never be a segment id.

@@ -32,6 +32,14 @@ pub(super) struct FileId {
     pub(super) inode: u64,
 }
 
+impl FileId {
+    /// No file; device 0 is never mounted.
+    pub(super) const NONE: Self = Self {
+        device: 0,
+        inode: 0,
+    };
+}
+
 /// One kept relay log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,7 +84,8 @@ impl Journal {
         self.kept.iter().any(|kept| kept.id == id)
     }
 
-    /// The generation a file that was not seen before belongs to, and whether it is a new one.
+    /// The generation a file that was not seen before belongs to, and whether it begins with it. `source` is what the
+    /// channel was last seen to read from.
     pub(super) fn place(&self, name: &RelayFileName, source: Option<&StreamSource>) -> (u64, bool) {
         let Some(current) = self.generations.last() else {
             return (1, true);
@@ -93,41 +102,34 @@ impl Journal {
         }
     }
 
-    /// Enters a file that is kept now.
-    pub(super) fn enter(&mut self, kept: Kept, source: Option<&StreamSource>) {
+    /// Enters a file that is kept now. A new generation has no source yet: what was seen of the channel before the
+    /// file appeared may be what it read from before.
+    pub(super) fn enter(&mut self, kept: Kept) {
         let sequence = kept.name.sequence();
         match self.generations.last_mut() {
             Some(current) if current.number == kept.generation => {
                 current.highest = current.highest.max(sequence);
-                if current.source.is_none() {
-                    current.source = source.cloned();
-                }
             }
             _ => self.generations.push(Generation {
                 number: kept.generation,
-                source: source.cloned(),
+                source: None,
                 highest: sequence,
             }),
         }
         self.kept.push(kept);
     }
 
-    /// Fills in the source of the current generation, or improves it (an id that was 0 before the first connection).
-    /// `true` if that changed anything.
-    pub(super) fn learn_source(&mut self, source: &StreamSource) -> bool {
-        let Some(current) = self.generations.last_mut() else {
-            return false;
-        };
-        let better = match &current.source {
-            None => true,
-            Some(known) => {
-                known.server_id == 0 && source.server_id != 0 && known.same_stream(source)
+    /// Fills in the source of the current generation, or completes it (an id that was not known yet).
+    pub(super) fn learn_source(&mut self, source: &StreamSource) {
+        if let Some(current) = self.generations.last_mut() {
+            match &current.source {
+                None => current.source = Some(source.clone()),
+                Some(known) if known.server_id == 0 && known.same_stream(source) => {
+                    current.source = Some(source.clone());
+                }
+                Some(_) => {}
             }
-        };
-        if better {
-            current.source = Some(source.clone());
         }
-        better
     }
 
     /// Forgets kept files for which `gone` holds, and generations without any, except the current one.
@@ -142,42 +144,29 @@ impl Journal {
 
     /// Sets of relay logs that hold one stream each, the current one first: what the server lists now together with what
     /// was kept of the same generation, then older generations of the same source, newest first. A file counts once.
+    /// Every listed file must have been entered before.
     pub(super) fn sets(&self, listed: &[Seen]) -> Vec<Vec<(RelayFileName, PathBuf)>> {
-        let current = self.generations.last();
-        let mut first: Vec<(RelayFileName, PathBuf)> = listed
+        let mut first: Vec<_> = listed
             .iter()
             .map(|seen| (seen.name.clone(), seen.path.clone()))
             .collect();
         let mut sets = Vec::new();
-        if let Some(current) = current {
-            // A listed file that the pass has not kept yet may already belong to a next numbering; then what was kept
-            // is an older set, which `extends` sees by the numbers.
-            let renumbered = listed
-                .iter()
-                .any(|seen| !self.holds(seen.id) && seen.name.sequence() <= current.highest);
-            if !renumbered {
-                first.extend(
-                    self.of(current.number)
-                        .filter(|kept| !listed.iter().any(|seen| seen.id == kept.id))
-                        .map(entry),
-                );
-            }
-            first.sort_by_key(|(name, _)| name.sequence());
-            sets.push(first);
-            let older = self.generations.iter().rev().filter(|generation| {
-                let same = match (&generation.source, &current.source) {
-                    (Some(a), Some(b)) => a.same_stream(b),
+        if let Some(current) = self.generations.last() {
+            let kept_only = |kept: &&Kept| !listed.iter().any(|seen| seen.id == kept.id);
+            first.extend(self.of(current.number).filter(kept_only).map(entry));
+            let older = self.generations.iter().rev().skip(1).filter(|generation| {
+                match (&generation.source, &current.source) {
+                    (Some(then), Some(now)) => then.same_stream(now),
                     _ => false,
-                };
-                same && (generation.number != current.number || renumbered)
+                }
             });
             for generation in older {
-                let mut set: Vec<_> = self.of(generation.number).map(entry).collect();
-                set.sort_by_key(|(name, _)| name.sequence());
-                sets.push(set);
+                sets.push(self.of(generation.number).map(entry).collect());
             }
-        } else {
-            sets.push(first);
+        }
+        sets.insert(0, first);
+        for set in &mut sets {
+            set.sort_by_key(|(name, _)| name.sequence());
         }
         sets.retain(|set| !set.is_empty());
         sets

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mysqld::ReplicaStatus;
+use crate::mysqld::{Receiver, ReplicaStatus};
 
 /// Where a replica's channel reads from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSource {
-    /// server_id of the source; 0 before the first connection.
+    /// server_id of the source; 0 where it is not known.
     pub server_id: u32,
-    /// server_uuid of the source; empty for MariaDB and before the first connection.
+    /// server_uuid of the source; empty for MariaDB and where it is not known.
     pub server_uuid: String,
     /// Host as configured.
     pub host: String,
@@ -31,9 +31,19 @@ impl StreamSource {
 
 impl From<&ReplicaStatus> for StreamSource {
     fn from(status: &ReplicaStatus) -> Self {
+        // A server may go on showing the id of its former source until it has connected to the new one.
+        let connected = status.receiver == Receiver::Running;
         Self {
-            server_id: status.source_server_id,
-            server_uuid: status.source_uuid.clone(),
+            server_id: if connected {
+                status.source_server_id
+            } else {
+                0
+            },
+            server_uuid: if connected {
+                status.source_uuid.clone()
+            } else {
+                String::new()
+            },
             host: status.source_host.clone(),
             port: status.source_port,
         }

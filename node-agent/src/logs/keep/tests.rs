@@ -36,9 +36,12 @@ impl Server {
     }
 
     fn learn(&self, source: Option<StreamSource>) {
-        let location =
-            RelayLocation::new(&self.path("relay-bin"), Some(self.path("relay-bin.index")));
-        self.keeper.learn(location, source);
+        let index = self.path("relay-bin.index");
+        self.keeper
+            .learn_location(RelayLocation::new(&self.path("relay-bin"), Some(index)).unwrap());
+        if let Some(source) = source {
+            self.keeper.learn_source(source, Instant::now());
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -152,10 +155,9 @@ fn a_new_numbering_of_the_same_source_is_a_set_of_its_own() {
     server.delete(2);
     server.write(1, "new one");
     server.index(&[1]);
-    // Before the pass has seen it the file already counts as a set of its own.
-    assert_eq!(server.sets(), [vec!["new one"], vec!["old one", "old two"]]);
+    // What was seen of the channel before the file appeared says nothing about it.
+    assert_eq!(server.sets(), [["new one"]]);
     server.learn(Some(source(1, "127.0.0.1")));
-    assert_eq!(server.pass().linked, 1);
     assert_eq!(server.sets(), [vec!["new one"], vec!["old one", "old two"]]);
     server.write(2, "new two");
     server.index(&[1, 2]);
@@ -179,6 +181,8 @@ fn relay_logs_of_another_source_are_kept_but_not_offered() {
     server.pass();
     assert_eq!(server.sets(), [["of db7"]]);
     assert_eq!(server.kept_files(), 2);
+    server.learn(Some(source(7, "db7")));
+    server.pass();
     // The numbering went on, but the source changed: also another stream.
     server.learn(Some(source(8, "db8")));
     server.write(2, "of db8");
@@ -189,20 +193,59 @@ fn relay_logs_of_another_source_are_kept_but_not_offered() {
 }
 
 #[test]
-fn a_source_that_tells_its_id_later_is_filled_in() {
+fn a_source_that_tells_its_id_only_while_connected_is_still_known() {
     let server = Server::new();
-    server.learn(Some(source(0, "db1")));
     server.write(1, "one");
     server.index(&[1]);
     server.pass();
-    server.learn(Some(source(1, "db1")));
+    server.learn(Some(source(0, "db1")));
     server.pass();
-    server.delete(1);
+    // A replay through the local source, connected first, then cut off.
     server.learn(Some(source(1, "127.0.0.1")));
+    server.delete(1);
     server.write(1, "replayed");
     server.index(&[1]);
     server.pass();
+    server.learn(Some(source(0, "127.0.0.1")));
     assert_eq!(server.sets(), [["replayed"], ["one"]]);
+    // Pointed at another server and not connected yet: nothing older is of its stream.
+    server.learn(Some(source(0, "db2")));
+    server.delete(1);
+    server.write(1, "of db2");
+    server.index(&[1]);
+    server.pass();
+    server.learn(Some(source(0, "db2")));
+    assert_eq!(server.sets(), [["of db2"]]);
+    server.learn(Some(source(2, "db2")));
+    assert_eq!(server.sets(), [["of db2"]]);
+}
+
+#[test]
+fn protecting_answers_for_each_file_it_is_asked_for() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.write(2, "two");
+    let files = [
+        server.path("relay-bin.000001"),
+        server.path("relay-bin.000002"),
+    ];
+    server.keeper.protect(&files).unwrap();
+    assert_eq!(server.kept_files(), 2);
+    // One that the server deleted meanwhile is no failure, one that is none of its relay logs is.
+    server.delete(1);
+    server.keeper.protect(&files).unwrap();
+    fs::write(server.path("other.000001"), "other").unwrap();
+    let error = server.keeper.protect(&[server.path("other.000001")]);
+    assert!(error.unwrap_err().to_string().contains("other.000001"));
+}
+
+#[test]
+fn protecting_finds_the_place_by_the_files_if_nobody_has_told_it() {
+    let server = Server::new();
+    let keeper = RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap();
+    server.write(1, "one");
+    keeper.protect(&[server.path("relay-bin.000001")]).unwrap();
+    assert_eq!(server.kept_files(), 1);
 }
 
 #[test]
@@ -270,8 +313,7 @@ fn a_copy_follows_its_file_and_takes_the_rest_after_the_deletion() {
             generation: 1,
             copied: true,
         };
-        let source = inner.source.clone();
-        inner.journal.enter(kept, source.as_ref());
+        inner.journal.enter(kept);
     }
     assert_eq!(server.pass(), Pass::default());
     assert_eq!(fs::read_to_string(&path).unwrap(), "one");
@@ -282,6 +324,9 @@ fn a_copy_follows_its_file_and_takes_the_rest_after_the_deletion() {
     assert_eq!(server.sets(), [["one, two"]]);
     server.pass();
     assert!(server.keeper.lock().copies.is_empty());
+    // The file system may give its number to the next relay log, which is kept all the same.
+    server.write(2, "next");
+    assert_eq!(server.pass().linked, 1);
 }
 
 #[test]
@@ -299,10 +344,8 @@ async fn the_watch_catches_a_file_that_lives_only_shortly() {
     let keeper = std::sync::Arc::new(
         RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap(),
     );
-    keeper.learn(
-        RelayLocation::new(&server.path("relay-bin"), None),
-        Some(source(1, "db1")),
-    );
+    keeper.learn_location(RelayLocation::new(&server.path("relay-bin"), None).unwrap());
+    keeper.learn_source(source(1, "db1"), Instant::now());
     let stop = tokio_util::sync::CancellationToken::new();
     let watching = tokio::spawn(watch::run(
         std::sync::Arc::clone(&keeper),
