@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use proto::tls::TlsMaterial;
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigError, Security, ServerConfig};
+use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
-use crate::logs::keep::{self, RelayKeeper, RelayLocation, StreamSource};
+use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
 use crate::mysqld::{self, Endpoint, Observed, Remembered};
+use crate::replication::{ChannelRecord, Local, observed_as_original};
 use crate::state::durable;
 use crate::state::epoch::EpochStore;
 use crate::state::flight::Flights;
@@ -141,7 +142,7 @@ impl LocalServer {
             config,
         };
         if let Some(location) = server.remembered().as_ref().and_then(relay_location) {
-            server.keeper.learn(Some(location), None);
+            server.keeper.learn_location(location);
         }
         Ok(server)
     }
@@ -171,24 +172,57 @@ impl LocalServer {
         self.remembered().and_then(|known| known.pid_file)
     }
 
+    /// The server as replication control sees it.
+    ///
+    /// # Errors
+    /// A password file that cannot be read any more.
+    pub fn local(&self) -> Result<Local, ConfigError> {
+        let replication_password = self
+            .config
+            .replication_password_file
+            .as_ref()
+            .map(SecretFile::read)
+            .transpose()?;
+        Ok(Local {
+            endpoint: Endpoint::from_config(&self.config)?,
+            state_folder: self.config.state_dir.clone(),
+            replication_user: self.config.replication_user.clone(),
+            replication_password,
+            protect: Arc::clone(&self.keeper) as Arc<_>,
+        })
+    }
+
     /// Asks the server everything; what it says of its files is remembered and told to the keeper of relay logs.
     ///
     /// # Errors
     /// The password file cannot be read any more. A server that does not answer is no error.
     pub async fn observe(&self, limit: Duration) -> Result<Observed, ConfigError> {
         let endpoint = Endpoint::from_config(&self.config)?;
-        let observed = mysqld::observe(
+        let asked = Instant::now();
+        let mut observed = mysqld::observe(
             &endpoint,
             &self.config.state_dir,
             self.config.datadir.as_deref(),
             limit,
         )
         .await;
-        if let Ok(alive) = &observed.sql {
-            self.keeper.learn(
-                relay_location(&alive.remembered),
-                alive.replica.as_ref().map(StreamSource::from),
-            );
+        if let Ok(alive) = &mut observed.sql {
+            if let Some(location) = relay_location(&alive.remembered) {
+                self.keeper.learn_location(location);
+            }
+            if let Some(status) = &mut alive.replica {
+                // A channel that points at a local source is shown, and its relay logs are kept, as the original's.
+                match ChannelRecord::load(&self.config.state_dir) {
+                    Ok(Some(record)) => observed_as_original(status, &record),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(
+                        server = self.config.name,
+                        error = crate::error::chain(&error),
+                        "the channel record cannot be read"
+                    ),
+                }
+                self.keeper.learn_source((&*status).into(), asked);
+            }
         }
         Ok(observed)
     }

@@ -35,6 +35,7 @@ pub(super) async fn handle(
         admitted,
         lane,
         "GenerateDiffRelayLogs",
+        work::Stall::Watched,
         |work, mut progress| async move {
             let (store, context, server) = (work.agent.segments.clone(), work.context, work.server);
             let outcome = work

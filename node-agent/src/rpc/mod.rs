@@ -15,24 +15,31 @@ use crate::agent::Agent;
 mod admit;
 mod authorise;
 mod failure;
+mod replica;
 mod server;
 #[cfg(test)]
 mod tests;
 mod wire;
 mod work;
 
+mod apply_logs;
 mod claim_epoch;
 mod describe_event;
 mod find_relay_logs;
 mod generate_diff_relay_logs;
 mod get_agent_info;
 mod hold_down;
+mod make_writable;
 mod observe_server;
+mod promote;
 mod pull_segment;
 mod read_segment;
 mod release_epoch;
 mod release_hold;
+mod repoint;
+mod resume_replication;
 mod save_binary_logs;
+mod stop_receiver;
 mod survey_logs;
 
 pub use server::serve;
@@ -114,5 +121,18 @@ service! {
         generate_diff_relay_logs: GenerateDiffRelayLogsRequest => Self::GenerateDiffRelayLogsStream;
         pull_segment: PullSegmentRequest => Self::PullSegmentStream;
         read_segment: ReadSegmentRequest => Self::ReadSegmentStream;
+    }
+}
+
+service! {
+    v1::replication_service_server::ReplicationService {
+        [ApplyLogsStream = work::Progressing<v1::ApplyProgress>]
+
+        stop_receiver: StopReceiverRequest => v1::StopReceiverResponse;
+        apply_logs: ApplyLogsRequest => Self::ApplyLogsStream;
+        promote: PromoteRequest => v1::PromoteResponse;
+        make_writable: MakeWritableRequest => v1::MakeWritableResponse;
+        repoint: RepointRequest => v1::RepointResponse;
+        resume_replication: ResumeReplicationRequest => v1::ResumeReplicationResponse;
     }
 }

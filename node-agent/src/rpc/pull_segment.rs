@@ -38,6 +38,7 @@ pub(super) async fn handle(
         admitted,
         lane,
         "PullSegment",
+        work::Stall::ByWork,
         |work, mut progress| async move {
             let size = segment.size;
             let wanted = Pull {

@@ -35,6 +35,7 @@ pub(super) async fn handle(
         admitted,
         lane,
         "SaveBinaryLogs",
+        work::Stall::Watched,
         |work, mut progress| async move {
             let (store, context) = (work.agent.segments.clone(), work.context);
             let (datadir, pid_file) = (work.server.datadir(), work.server.pid_file());

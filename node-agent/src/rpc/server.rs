@@ -48,11 +48,13 @@ pub async fn serve(
     let logs = v1::log_service_server::LogServiceServer::new(rpc.clone())
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
+    let replication = v1::replication_service_server::ReplicationServiceServer::new(rpc.clone());
     for name in [
         name_of(&agents),
         name_of(&epochs),
         name_of(&fences),
         name_of(&logs),
+        name_of(&replication),
     ] {
         health_reporter
             .set_service_status(name, tonic_health::ServingStatus::Serving)
@@ -66,6 +68,7 @@ pub async fn serve(
         .add_service(Authorised::new(epochs, tls))
         .add_service(Authorised::new(fences, tls))
         .add_service(Authorised::new(logs, tls))
+        .add_service(Authorised::new(replication, tls))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             async {

@@ -2,5 +2,6 @@
 
 mod changes;
 mod fixture;
+mod relay;
 mod roles;
 mod transfer;

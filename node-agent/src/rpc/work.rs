@@ -85,8 +85,17 @@ where
     }
 }
 
-/// Runs a change that reports progress. The stream ends with `Ok(last message)` or the error; without a change of the
-/// progress for the context's deadline the caller is told so, while the work goes on.
+/// Who notices that nothing moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stall {
+    /// The runner: without a change of the progress for the context's deadline the caller is told so, while the work goes
+    /// on. For work on a disk, which cannot be interrupted.
+    Watched,
+    /// The work itself ends with an error.
+    ByWork,
+}
+
+/// Runs a change that reports progress. The stream ends with `Ok(last message)` or the error.
 ///
 /// # Errors
 /// The lane is busy; a newer epoch took over.
@@ -95,6 +104,7 @@ pub(super) async fn run_streaming<M, F>(
     admitted: Admitted,
     lane: Lane,
     call: &'static str,
+    stall: Stall,
     work: impl FnOnce(Work, Progress<M>) -> F,
 ) -> Result<Response<Progressing<M>>, AgentError>
 where
@@ -123,7 +133,12 @@ where
         async move {
             let work = until_superseded(&flight, work);
             tokio::pin!(work);
-            let stalled = stalled(moved, limit);
+            let stalled = async {
+                match stall {
+                    Stall::Watched => stalled(moved, limit).await,
+                    Stall::ByWork => std::future::pending().await,
+                }
+            };
             tokio::pin!(stalled);
             let done = tokio::select! {
                 done = &mut work => done,

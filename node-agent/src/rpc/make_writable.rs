@@ -1,0 +1,28 @@
+//! `MakeWritable`: `read_only=0`, the point of no return.
+
+use std::sync::Arc;
+
+use proto::status::AgentError;
+use proto::v1::{MakeWritableRequest, MakeWritableResponse};
+use tonic::{Request, Response};
+
+use super::{admit, replica, work};
+use crate::agent::Agent;
+use crate::replication;
+
+pub(super) async fn handle(
+    agent: &Arc<Agent>,
+    mut request: Request<MakeWritableRequest>,
+) -> Result<Response<MakeWritableResponse>, AgentError> {
+    let context = request.get_mut().context.take();
+    let admitted = admit::change(agent, &request, context)?;
+    let lane = replica::lane(&admitted.server);
+    work::run(agent, admitted, lane, "MakeWritable", |work| async move {
+        let local = replica::local(&work)?;
+        let read_only = replication::make_writable(&local, work.deadline)
+            .await
+            .map_err(replica::failed)?;
+        Ok(MakeWritableResponse { read_only })
+    })
+    .await
+}
