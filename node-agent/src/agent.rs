@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::fence::Fence;
 use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
-use crate::mysqld::{self, Endpoint, Observed, Remembered};
-use crate::replication::{ChannelRecord, Local, observed_as_original};
+use crate::mysqld::{self, Endpoint, Observed, Remembered, SqlError};
+use crate::replication::facts::ChannelFacts;
+use crate::replication::{self, ChannelRecord, Local, observed_as_original};
 use crate::state::durable;
 use crate::state::epoch::EpochStore;
 use crate::state::flight::Flights;
@@ -192,39 +193,60 @@ impl LocalServer {
         })
     }
 
-    /// Asks the server everything; what it says of its files is remembered and told to the keeper of relay logs.
+    /// Asks the server everything, and completes the answers by what the agent knows of its channel.
     ///
     /// # Errors
-    /// The password file cannot be read any more. A server that does not answer is no error.
-    pub async fn observe(&self, limit: Duration) -> Result<Observed, ConfigError> {
-        let endpoint = Endpoint::from_config(&self.config)?;
+    /// A password file cannot be read any more. A server that does not answer is no error.
+    pub async fn observe(&self, limit: Duration) -> Result<(Observed, ChannelFacts), ConfigError> {
+        let local = self.local()?;
         let asked = Instant::now();
-        let mut observed = mysqld::observe(
-            &endpoint,
-            &self.config.state_dir,
-            self.config.datadir.as_deref(),
-            limit,
-        )
-        .await;
-        if let Ok(alive) = &mut observed.sql {
-            if let Some(location) = relay_location(&alive.remembered) {
-                self.keeper.learn_location(location);
-            }
-            if let Some(status) = &mut alive.replica {
-                // A channel that points at a local source is shown, and its relay logs are kept, as the original's.
-                match ChannelRecord::load(&self.config.state_dir) {
-                    Ok(Some(record)) => observed_as_original(status, &record),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(
-                        server = self.config.name,
-                        error = crate::error::chain(&error),
-                        "the channel record cannot be read"
-                    ),
-                }
-                self.keeper.learn_source((&*status).into(), asked);
+        let mut observed = self.ask(limit).await?;
+        let facts = replication::facts::complete(&local, &mut observed, limit).await;
+        self.tell_keeper(&observed, asked);
+        Ok((observed, facts))
+    }
+
+    /// Asks the server everything for the sake of what is remembered of it; gives back why it did not answer.
+    ///
+    /// # Errors
+    /// A password file cannot be read any more.
+    async fn refresh(&self, limit: Duration) -> Result<Option<SqlError>, ConfigError> {
+        let asked = Instant::now();
+        let mut observed = self.ask(limit).await?;
+        if let Ok(alive) = &mut observed.sql
+            && let Some(status) = &mut alive.replica
+        {
+            match ChannelRecord::load(&self.config.state_dir) {
+                Ok(Some(record)) => observed_as_original(status, &record),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(
+                    server = self.config.name,
+                    error = crate::error::chain(&error),
+                    "the channel record cannot be read"
+                ),
             }
         }
-        Ok(observed)
+        self.tell_keeper(&observed, asked);
+        Ok(observed.sql.err())
+    }
+
+    async fn ask(&self, limit: Duration) -> Result<Observed, ConfigError> {
+        let endpoint = Endpoint::from_config(&self.config)?;
+        let folder = &self.config.state_dir;
+        let datadir = self.config.datadir.as_deref();
+        Ok(mysqld::observe(&endpoint, folder, datadir, limit).await)
+    }
+
+    /// Where the relay logs are and whose stream they hold. A channel that points at a local source must show as its
+    /// original by now: the relay logs of a replay are the original's stream.
+    fn tell_keeper(&self, observed: &Observed, asked: Instant) {
+        let Ok(alive) = &observed.sql else { return };
+        if let Some(location) = relay_location(&alive.remembered) {
+            self.keeper.learn_location(location);
+        }
+        if let Some(status) = &alive.replica {
+            self.keeper.learn_source(status.into(), asked);
+        }
     }
 }
 
@@ -243,8 +265,8 @@ async fn refresh(server: Arc<LocalServer>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let trouble = match server.observe(REFRESH_LIMIT).await {
-            Ok(observed) => observed.sql.err().map(|error| crate::error::chain(&error)),
+        let trouble = match server.refresh(REFRESH_LIMIT).await {
+            Ok(error) => error.map(|error| crate::error::chain(&error)),
             Err(error) => Some(crate::error::chain(&error)),
         };
         // One line per change, not one per tick.
