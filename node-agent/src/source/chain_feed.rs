@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use binlog_core::checksum::ChecksumAlgorithm;
+use binlog_core::event::FormatDescription;
 use binlog_core::{
     BinlogPosition, ChainEvents, EventBytes, EventType, MariaDbGtidPos, SegmentChain, StreamRange,
 };
@@ -189,10 +191,19 @@ impl FeedReader for ChainReader {
                 self.described = false;
             }
             self.at = event.position_after.clone();
+            let checksum = match &event.bytes {
+                // A format description has a checksum of its own whether or not the events after it have one.
+                EventBytes::Inline(bytes) if type_code == EventType::FORMAT_DESCRIPTION => {
+                    FormatDescription::parse(bytes)
+                        .is_some_and(|description| description.checksum == ChecksumAlgorithm::Crc32)
+                }
+                EventBytes::Inline(_) | EventBytes::Blocks(_) => event.checksum,
+            };
             return Ok(FeedItem::Event(FeedEvent {
                 type_code,
+                before: event.position_before,
                 after: event.position_after,
-                checksum: event.checksum,
+                checksum,
                 bytes: match event.bytes {
                     EventBytes::Inline(bytes) => FeedBytes::Inline(bytes),
                     EventBytes::Blocks(blocks) => FeedBytes::Blocks(Box::new(ChainBlocks(blocks))),
@@ -222,7 +233,7 @@ impl ChainReader {
 struct ChainBlocks(binlog_core::segment::EventBlocks);
 
 impl BlockReader for ChainBlocks {
-    fn remaining(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.0.len()
     }
 

@@ -116,8 +116,8 @@ async fn begin<S>(
     Ok(Dump {
         shared,
         asked: asked.clone(),
-        position: asked,
-        described: false,
+        position: asked.clone(),
+        description: None,
         checksum: checksum == ReplicaChecksum::Crc32,
         replica_checksum: checksum,
         heartbeat_period: session.heartbeat_period(),
@@ -125,7 +125,7 @@ async fn begin<S>(
         last_send: Instant::now(),
         held: None,
         growth,
-        supply: Supply::Flowing(pump::start(reader)),
+        supply: Supply::Flowing(pump::start(reader, asked)),
         backlog: None,
         large: None,
         out: Vec::new(),
@@ -158,8 +158,8 @@ struct Dump {
     asked: BinlogPosition,
     /// Where the replica's read position is.
     position: BinlogPosition,
-    /// A format description was sent.
-    described: bool,
+    /// The format description of the file reached, as the feed has it; `None` until the first one was sent.
+    description: Option<Vec<u8>>,
     /// Made events need a checksum here.
     checksum: bool,
     replica_checksum: ReplicaChecksum,
@@ -259,6 +259,7 @@ impl Dump {
                 self.flush(wire).await?;
                 return self.finish_large(wire).await;
             }
+            Piece::Jump(to) => self.jump(wire, to)?,
             Piece::Failed(reason) => return Err(self.cannot(reason)),
             Piece::Dry(_) => {}
         }
@@ -279,17 +280,32 @@ impl Dump {
                 after.file
             )));
         }
-        let inside = !self.described && self.asked.offset > FIRST_EVENT;
-        if self.described || after.file != self.asked.file {
+        let first = self.description.is_none();
+        let inside = first && self.asked.offset > FIRST_EVENT;
+        if !first || after.file != self.asked.file {
             // As a server does between files, whether or not the file before ended with a Rotate of its own.
             let start = BinlogPosition::new(after.file.clone(), FIRST_EVENT);
             let rotate = self.rotate(&start);
             self.stage(wire, &rotate);
         }
         self.stage(wire, &format_description(bytes, inside));
-        self.described = true;
+        self.description = Some(bytes.to_vec());
         self.checksum = checksum;
         self.sent(after, 1);
+        Ok(())
+    }
+
+    /// The stream goes on further in the same file. A replica counts its read position by the sizes of events, so it has
+    /// to be told, or it would ask again at a wrong place. After any Rotate it wants a format description.
+    fn jump<S>(&mut self, wire: &mut Wire<S>, to: BinlogPosition) -> Result<(), End> {
+        self.require_description()?;
+        let rotate = self.rotate(&to);
+        self.stage(wire, &rotate);
+        if let Some(description) = &self.description {
+            let description = format_description(description, true);
+            self.stage(wire, &description);
+        }
+        self.position = to;
         Ok(())
     }
 
@@ -384,7 +400,8 @@ impl Dump {
     fn resume(&mut self) {
         if let Supply::Dry(reader) = std::mem::replace(&mut self.supply, Supply::Exhausted) {
             self.growth.mark_unchanged();
-            self.supply = Supply::Flowing(pump::start(reader));
+            let at = self.position.clone();
+            self.supply = Supply::Flowing(pump::start(reader, at));
         }
     }
 
@@ -472,7 +489,7 @@ impl Dump {
     }
 
     fn require_description(&self) -> Result<(), End> {
-        if self.described {
+        if self.description.is_some() {
             return Ok(());
         }
         Err(self.cannot(format!(

@@ -1,12 +1,17 @@
 //! Faults a test can inject into a local source.
 //!
-//! A plan is part of [`super::SourceConfig`] and empty unless set. In the shipped agent nothing sets it except the
-//! hidden configuration key `testing.cut_after_bytes`, which exists for the scenarios that cut a replay at random
-//! points; no call over the network reaches it.
+//! A plan is part of [`super::SourceConfig`] and empty unless set. In the shipped agent nothing sets it except a hidden
+//! configuration key under `testing`, which exists for the scenarios that cut a replay at random points; no call
+//! over the network reaches it. A fault reads `cut after 1000 bytes`, `stall 2.5 s after 30 events`,
+//! `freeze 9 s after 4096 bytes`.
 
 use std::collections::VecDeque;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
 
 /// When a fault strikes. Counts run over all connections since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +34,8 @@ pub enum FaultAction {
 }
 
 /// One fault; it strikes once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Fault {
     /// When.
     pub at: FaultPoint,
@@ -37,8 +43,60 @@ pub struct Fault {
     pub action: FaultAction,
 }
 
+/// A text is no fault.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{text:?} is no fault: wanted `cut|stall N s|freeze N s after N bytes|events`")]
+pub struct FaultError {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let parsed = match words.as_slice() {
+            ["cut", point @ ..] => Some((FaultAction::Cut, point)),
+            ["stall", seconds, "s", point @ ..] => {
+                length(seconds).map(|length| (FaultAction::Stall(length), point))
+            }
+            ["freeze", seconds, "s", point @ ..] => {
+                length(seconds).map(|length| (FaultAction::Freeze(length), point))
+            }
+            _ => None,
+        };
+        parsed
+            .and_then(|(action, words)| point(words).map(|at| Self { at, action }))
+            .ok_or_else(|| FaultError {
+                text: text.to_owned(),
+            })
+    }
+}
+
+impl TryFrom<String> for Fault {
+    type Error = FaultError;
+
+    fn try_from(text: String) -> Result<Self, FaultError> {
+        text.parse()
+    }
+}
+
+fn length(seconds: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
+}
+
+fn point(words: &[&str]) -> Option<FaultPoint> {
+    match words {
+        ["after", total, "bytes"] => Some(FaultPoint::SentBytes(total.parse().ok()?)),
+        ["after", total, "events"] => Some(FaultPoint::SentEvents(total.parse().ok()?)),
+        _ => None,
+    }
+}
+
 /// Faults in the order in which they strike; a fault waits for the one before it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
 pub struct FaultPlan {
     /// The faults.
     pub faults: Vec<Fault>,
@@ -168,6 +226,47 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_read_from_text() {
+        let fault = |at, action| Ok(Fault { at, action });
+        for (text, expected) in [
+            (
+                "cut after 1000 bytes",
+                fault(FaultPoint::SentBytes(1000), FaultAction::Cut),
+            ),
+            (
+                "stall 2.5 s after 30 events",
+                fault(
+                    FaultPoint::SentEvents(30),
+                    FaultAction::Stall(Duration::from_millis(2500)),
+                ),
+            ),
+            (
+                "freeze 9 s after 0 events",
+                fault(
+                    FaultPoint::SentEvents(0),
+                    FaultAction::Freeze(Duration::from_secs(9)),
+                ),
+            ),
+        ] {
+            assert_eq!(text.parse::<Fault>(), expected);
+        }
+        for text in [
+            "",
+            "cut",
+            "cut after bytes",
+            "stall after 3 events",
+            "stall -1 s after 3 events",
+            "freeze 1e99 s after 3 events",
+            "cut after 3 rows",
+        ] {
+            assert!(text.parse::<Fault>().is_err(), "{text}");
+        }
+        let plan: FaultPlan = serde_yaml::from_str("[cut after 7 bytes]").unwrap();
+        assert_eq!(plan, FaultPlan::cut_after_bytes([7]));
+        assert!(serde_yaml::from_str::<FaultPlan>("[nonsense]").is_err());
+    }
 
     #[test]
     fn byte_cuts_strike_once_each_in_order() {

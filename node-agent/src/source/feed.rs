@@ -22,12 +22,12 @@ pub enum FeedError {
         /// What there is.
         held: Box<StreamRange>,
     },
-    /// Two neighbouring parts do not meet.
-    #[error("the part from {found} does not continue the stream at {expected}")]
+    /// What follows does not continue the stream.
+    #[error("what starts at {found} does not continue the stream at {expected}")]
     Gap {
         /// Where the stream stands.
         expected: BinlogPosition,
-        /// Where the next part starts.
+        /// Where the next part or event starts.
         found: BinlogPosition,
     },
     /// A segment file is unreadable or not what its manifest says.
@@ -107,6 +107,9 @@ pub enum FeedItem {
 pub struct FeedEvent {
     /// Type code of the header.
     pub type_code: EventType,
+    /// Where it starts. Beyond the end of the event before it, in the same file, if the provider does not store what
+    /// lies between (relay logs lack some events of no effect); never before it.
+    pub before: BinlogPosition,
     /// Where the stream is after it; after a Rotate that is the next file at 4.
     pub after: BinlogPosition,
     /// The events of its file end with a CRC-32.
@@ -126,8 +129,8 @@ pub enum FeedBytes {
 
 /// Bytes of a large event in order.
 pub trait BlockReader: Send + fmt::Debug {
-    /// Bytes not read yet.
-    fn remaining(&self) -> u64;
+    /// Size of the whole event in bytes.
+    fn size(&self) -> u64;
 
     /// Fills `block` with the next bytes; 0 at the end.
     ///

@@ -35,6 +35,8 @@ pub(super) enum Piece {
         /// Each event's size in bytes, and where the stream is after it.
         marks: Vec<(usize, BinlogPosition)>,
     },
+    /// Nothing is stored up to here: the next event starts there, in the same file.
+    Jump(BinlogPosition),
     /// A large event begins; its blocks follow.
     Large {
         /// Size of the event in bytes.
@@ -50,11 +52,15 @@ pub(super) enum Piece {
     Failed(String),
 }
 
-/// Starts to read; the pieces arrive in order.
-pub(super) fn start(reader: Box<dyn FeedReader>) -> mpsc::Receiver<Piece> {
+/// Starts to read where the stream is `at`; the pieces arrive in order.
+pub(super) fn start(reader: Box<dyn FeedReader>, at: BinlogPosition) -> mpsc::Receiver<Piece> {
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            at,
+            bytes: Vec::new(),
+            marks: Vec::new(),
+        };
         // An error means that nobody listens any more: the connection is gone.
         let _gone = pump(reader, &mut batch, &sender);
     });
@@ -64,8 +70,9 @@ pub(super) fn start(reader: Box<dyn FeedReader>) -> mpsc::Receiver<Piece> {
 /// The receiving side was dropped.
 struct Gone;
 
-#[derive(Default)]
 struct Batch {
+    /// Where the stream is.
+    at: BinlogPosition,
     bytes: Vec<u8>,
     marks: Vec<(usize, BinlogPosition)>,
 }
@@ -112,7 +119,18 @@ fn deliver(
     batch: &mut Batch,
     sender: &mpsc::Sender<Piece>,
 ) -> Result<Result<(), FeedError>, Gone> {
+    if event.type_code != EventType::FORMAT_DESCRIPTION && event.before != batch.at {
+        if event.before.file != batch.at.file || event.before < batch.at {
+            return Ok(Err(FeedError::Gap {
+                expected: batch.at.clone(),
+                found: event.before,
+            }));
+        }
+        batch.flush(sender)?;
+        send(sender, Piece::Jump(event.before))?;
+    }
     let after = event.after;
+    batch.at = after.clone();
     let mut blocks = match event.bytes {
         FeedBytes::Inline(bytes) => {
             if let Err(error) = check_size(&bytes, bytes.len() as u64, &after) {
@@ -142,7 +160,7 @@ fn deliver(
         FeedBytes::Blocks(blocks) => blocks,
     };
     batch.flush(sender)?;
-    let size = blocks.remaining();
+    let size = blocks.size();
     let mut sent = 0u64;
     loop {
         let mut block = vec![0; BLOCK_BYTES];

@@ -23,6 +23,7 @@ pub(super) struct Stored {
 #[derive(Debug)]
 pub(super) struct MemoryFeed {
     pub(super) events: Arc<Mutex<Vec<Stored>>>,
+    end: Mutex<BinlogPosition>,
     pub(super) growth: watch::Sender<Growth>,
     /// Events over this size come in blocks.
     pub(super) inline_limit: usize,
@@ -78,6 +79,7 @@ impl MemoryFeed {
         let from = BinlogPosition::new(file.parse().unwrap(), 4);
         let feed = Self {
             events: Arc::new(Mutex::new(Vec::new())),
+            end: Mutex::new(from.clone()),
             growth: watch::Sender::new(Growth::Complete),
             inline_limit: 1 << 20,
             break_large_at: None,
@@ -106,6 +108,11 @@ impl MemoryFeed {
         self.store(before, type_code, checksum, bytes)
     }
 
+    /// Leaves `bytes` out of the stream, as a relay log leaves out events of no effect.
+    pub(super) fn skip(&self, bytes: u64) {
+        self.end.lock().unwrap().offset += bytes;
+    }
+
     /// Appends a Rotate to the next file and that file's format description.
     pub(super) fn rotate(&self, checksum: bool) {
         let next = self.end().0.file.next();
@@ -115,9 +122,8 @@ impl MemoryFeed {
     }
 
     pub(super) fn end(&self) -> (BinlogPosition, bool) {
-        let events = self.events.lock().unwrap();
-        let last = events.last().unwrap();
-        (last.after.clone(), last.checksum)
+        let end = self.end.lock().unwrap().clone();
+        (end, self.events.lock().unwrap().last().unwrap().checksum)
     }
 
     pub(super) fn stored(&self) -> Vec<Stored> {
@@ -136,6 +142,7 @@ impl MemoryFeed {
         } else {
             BinlogPosition::new(before.file.clone(), before.offset + bytes.len() as u64)
         };
+        *self.end.lock().unwrap() = after.clone();
         self.events.lock().unwrap().push(Stored {
             before,
             after: after.clone(),
@@ -239,6 +246,7 @@ impl FeedReader for MemoryReader {
         };
         Ok(FeedItem::Event(FeedEvent {
             type_code: stored.type_code,
+            before: stored.before,
             after: stored.after,
             checksum: stored.checksum,
             bytes,
@@ -254,8 +262,8 @@ struct MemoryBlocks {
 }
 
 impl BlockReader for MemoryBlocks {
-    fn remaining(&self) -> u64 {
-        self.rest.len() as u64
+    fn size(&self) -> u64 {
+        self.total
     }
 
     fn read_block(&mut self, block: &mut [u8]) -> Result<usize, FeedError> {

@@ -61,6 +61,32 @@ async fn a_replica_resumes_inside_a_transaction_with_a_harmless_format_descripti
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_part_of_the_file_that_nobody_stores_is_jumped_over_with_the_position_restated() {
+    let feed = MemoryFeed::starting("bin.000001", true);
+    feed.skip(40); // Gtid_list
+    transaction(&feed, 30);
+    feed.skip(43); // Binlog_checkpoint
+    let after_hole = feed.end().0;
+    transaction(&feed, 30);
+    let stored = feed.stored();
+    let end = feed.end().0;
+    let source = InMemory::new(config(mysql56(), feed));
+    let mut replica = source.dumping(&at("bin.000001:4")).await;
+    assert_rotate(&replica.event().await, &at("bin.000001:4"), true);
+    assert_description(&replica.event().await, false);
+    for expected in &stored[1..] {
+        if expected.before == after_hole || expected.before == stored[1].before {
+            assert_rotate(&replica.event().await, &expected.before, true);
+            assert_description(&replica.event().await, true);
+        }
+        assert_eq!(replica.event().await, expected.bytes);
+    }
+    let beat = replica.event().await;
+    assert_eq!(u64::from(header(&beat).log_pos), end.offset);
+    assert_eq!(source.progress().sent_events, stored.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn made_events_follow_the_checksums_of_the_stream_at_each_point() {
     // The source announces CRC32, its first file has none, the second one has.
     let feed = MemoryFeed::starting("bin.000001", false);
