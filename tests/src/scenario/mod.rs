@@ -5,3 +5,21 @@
 //! program runs as an operator runs it. The *aftermath* is the same for all: every table of every survivor has one
 //! checksum, each row that a client saw acknowledged is there, the report's verdict agrees with the client's list, and
 //! an exception counts only where the report itself names it.
+//!
+//! Nothing here asserts by panicking: what is not as expected is a [`Failure`] that says what was looked at, what was
+//! expected and what was found.
+
+pub mod failure;
+pub mod form;
+pub mod half;
+pub mod lag;
+pub mod ledger;
+pub mod renumber;
+pub mod scene;
+pub mod torn;
+
+pub use failure::{Failure, expect, expect_eq};
+pub use form::Form;
+pub use lag::{Act, Applier, Lag, Plan, Played};
+pub use ledger::Ledger;
+pub use scene::Scene;

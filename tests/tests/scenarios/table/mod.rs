@@ -9,3 +9,11 @@
 //! | `torn` | the primary killed in the middle of a large transaction |
 //! | `half` | a replica holds half a transaction: one applier and parallel workers, InnoDB and with a MyISAM change applied |
 //! | `temporary` | temporary tables open across the failover |
+
+mod applier;
+mod format;
+mod half;
+mod lag;
+mod logs;
+mod temporary;
+mod torn;

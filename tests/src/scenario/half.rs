@@ -1,0 +1,154 @@
+//! A replica that holds the first part of a transaction, as a primary leaves behind that dies while it sends.
+
+use crate::sandbox::replica::{self, LogPlace};
+use crate::sandbox::wait::{self, Look};
+use crate::sandbox::{Cluster, SandboxError, Server, ServerKind, ServerOptions};
+
+use super::failure::{Failure, expect, expect_eq};
+use super::ledger::Ledger;
+
+/// A table without transactions and without a key, so that a change applied twice shows as two rows.
+pub const PLAIN: &str = "app.plain";
+
+/// What the transaction changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// InnoDB tables only.
+    Transactional,
+    /// An InnoDB table, then a MyISAM table near the beginning, then the InnoDB table again.
+    WithMyIsam,
+}
+
+/// Options for so many parallel workers of the applier; 0 for none.
+pub fn workers(kind: ServerKind, number: u32) -> ServerOptions {
+    let name = if kind.is_mariadb() {
+        "slave-parallel-threads"
+    } else {
+        "slave-parallel-workers"
+    };
+    ServerOptions::new().set(name, number)
+}
+
+/// The transaction of which one replica holds a part.
+#[derive(Debug)]
+pub struct Half {
+    /// Where it begins.
+    pub start: LogPlace,
+    /// Where the part ends that the replica holds.
+    pub part: LogPlace,
+    /// Where it ends.
+    pub end: LogPlace,
+}
+
+const ROWS: u32 = 40;
+
+/// Makes the MyISAM table.
+pub async fn prepare(ledger: &mut Ledger) -> Result<(), SandboxError> {
+    ledger
+        .exec(&format!("CREATE TABLE {PLAIN} (id INT) ENGINE=MyISAM"))
+        .await
+}
+
+async fn transaction(ledger: &mut Ledger, engine: Engine, id: u32) -> Result<(), SandboxError> {
+    match engine {
+        Engine::Transactional => ledger.write_together(ROWS).await,
+        Engine::WithMyIsam => {
+            // Only after a transactional change is a MyISAM change written inside the transaction.
+            let plain = format!("INSERT INTO {PLAIN} VALUES ({id})");
+            ledger.write_together_with(ROWS, Some(&plain)).await
+        }
+    }
+}
+
+/// Writes a transaction and lets the replica with this number have 60 % of it, and no other replica any of it that is
+/// not named in `whole`. Returns when the replica has applied what it can of its part.
+pub async fn leave(
+    cluster: &Cluster,
+    ledger: &mut Ledger,
+    engine: Engine,
+    number: usize,
+    whole: &[usize],
+) -> Result<Half, Failure> {
+    // A twin of it tells its size.
+    let before = replica::binlog_end(cluster.primary()).await?;
+    transaction(ledger, engine, 1).await?;
+    ledger.write(1).await?;
+    cluster.wait_caught_up().await?;
+    let start = replica::binlog_end(cluster.primary()).await?;
+    let size = start.offset - before.offset;
+    let middle = LogPlace::new(&start.file, start.offset + size * 6 / 10);
+    for other in 1..cluster.servers().len() {
+        if other == number {
+            cluster.hold(other, &middle);
+        } else if !whole.contains(&other) {
+            cluster.hold(other, &start);
+        }
+    }
+    transaction(ledger, engine, 2).await?;
+    let end = replica::binlog_end(cluster.primary()).await?;
+
+    let server = cluster.server(number);
+    let status = replica::wait_until(server, "receive a part of the transaction", |status| {
+        let read = status.read()?;
+        // No event of the transaction is longer than a tenth of it.
+        Ok(read.file == middle.file && read.offset + size / 10 > middle.offset)
+    })
+    .await?;
+    let part = status.read()?;
+    wait_idle(server).await?;
+    if engine == Engine::WithMyIsam {
+        wait_plain_rows(server, 2).await?;
+    }
+    for other in (1..cluster.servers().len()).filter(|other| *other != number) {
+        let place = if whole.contains(&other) { &end } else { &start };
+        replica::wait_executed(cluster.server(other), place).await?;
+    }
+
+    let status = replica::must_status(server).await?;
+    expect(
+        part.offset > start.offset && part.offset < end.offset,
+        format!("what {} received", server.name()),
+        format!("inside ({start}, {end})"),
+        &part,
+    )?;
+    expect_eq("received", &status.read()?, &part)?;
+    expect_eq("executed", &status.executed()?, &start)?;
+    expect_eq("the applier runs", &status.sql_running()?, &true)?;
+    Ok(Half { start, part, end })
+}
+
+/// Waits until the applier has taken everything from its relay log.
+async fn wait_idle(server: &Server) -> Result<(), SandboxError> {
+    let what = format!("the applier of {} to wait for more", server.name());
+    wait::until(&what, std::time::Duration::from_secs(20), || async {
+        let states: Vec<String> = server
+            .rows("SELECT state FROM information_schema.processlist WHERE user='system user'")
+            .await?
+            .iter()
+            .filter_map(|row| row.at(0).map(str::to_owned))
+            .collect();
+        // "Slave has read all relay log; waiting for ..": the words of 5.6 and of MariaDB agree so far.
+        if states
+            .iter()
+            .any(|state| state.contains("has read all relay log"))
+        {
+            return Ok(Look::Done(()));
+        }
+        Ok(Look::NotYet(states.join("; ")))
+    })
+    .await
+}
+
+async fn wait_plain_rows(server: &Server, wanted: u64) -> Result<(), SandboxError> {
+    let what = format!("{} to have {wanted} rows in {PLAIN}", server.name());
+    wait::until(&what, std::time::Duration::from_secs(20), || async {
+        let found = server
+            .value(&format!("SELECT COUNT(*) FROM {PLAIN}"))
+            .await?;
+        if found == wanted.to_string() {
+            return Ok(Look::Done(()));
+        }
+        Ok(Look::NotYet(found))
+    })
+    .await
+}
