@@ -33,7 +33,9 @@ pub(super) fn open(
     for place in candidates(&low, &held) {
         match feed.open(&place) {
             Ok(reader) => found.push((place, reader)),
-            Err(error) => refusal = refusal.or_else(|| Some(chain(&error))),
+            // Of the other places nobody but us speaks.
+            Err(error) if place == low => refusal = Some(chain(&error)),
+            Err(_) => {}
         }
     }
     if found.len() > 1 {

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use binlog_core::checksum::ChecksumAlgorithm;
 use binlog_core::event::FormatDescription;
+use binlog_core::segment::EventBlocks;
 use binlog_core::{
     BinlogPosition, ChainEvents, EventBytes, EventType, MariaDbGtidPos, SegmentChain, StreamRange,
 };
@@ -230,7 +231,7 @@ impl ChainReader {
 }
 
 #[derive(Debug)]
-struct ChainBlocks(binlog_core::segment::EventBlocks);
+struct ChainBlocks(EventBlocks);
 
 impl BlockReader for ChainBlocks {
     fn size(&self) -> u64 {

@@ -3,9 +3,10 @@
 //! They take no place in the stream, and end with a checksum exactly when the events around them do; a replica
 //! that expects one and finds none stops with error 1595 or worse.
 
-use binlog_core::checksum::{checksums, crc32};
+use binlog_core::checksum::crc32;
 use binlog_core::event::rotate;
-use binlog_core::{BinlogPosition, EventHeader, EventType, ServerId};
+use binlog_core::segment::FormatDescriptionPatch;
+use binlog_core::{BinlogPosition, EventHeader, EventType, ServerId, patch_format_description};
 
 /// Size of an event header in bytes.
 const HEADER_LEN: usize = binlog_core::event::HEADER_LEN as usize;
@@ -43,38 +44,12 @@ pub(super) fn heartbeat(
 
 /// A primary's format description as a replica may see it: in-use flag cleared; and where the replica resumes inside a
 /// file, without a `created` time (its source did not restart) and without an end position (it takes no place).
-/// The checksum, which this event has room for whether or not others have one, is made anew.
 pub(super) fn format_description(original: &[u8], resumes: bool) -> Vec<u8> {
-    const IN_USE: u8 = 0x01; // LOG_EVENT_BINLOG_IN_USE_F, in the low byte of the flags
-    const LOG_POS: std::ops::Range<usize> = 13..17;
-    const FLAGS: usize = 17;
-    // header + binlog version (2) + server version (50)
-    const CREATED: std::ops::Range<usize> = HEADER_LEN + 52..HEADER_LEN + 56;
-    let mut out = original.to_vec();
-    if let Some(flags) = out.get_mut(FLAGS) {
-        *flags &= !IN_USE;
-    }
-    if resumes {
-        for field in [LOG_POS, CREATED] {
-            if let Some(bytes) = out.get_mut(field) {
-                bytes.fill(0);
-            }
-        }
-    }
-    let summed = checksums(original).is_some_and(|(stored, _)| stored == sum_when_closed(original));
-    if summed && let Some((content, sum)) = out.split_last_chunk_mut::<4>() {
-        *sum = crc32(content).to_le_bytes();
-    }
-    out
-}
-
-/// What a server that knows checksums stored at the end: computed with the in-use flag cleared.
-fn sum_when_closed(event: &[u8]) -> u32 {
-    let mut closed = event.to_vec();
-    if let Some(flags) = closed.get_mut(17) {
-        *flags &= !0x01;
-    }
-    checksums(&closed).map_or(0, |(_, computed)| computed)
+    let patch = FormatDescriptionPatch {
+        zero_created: resumes,
+        zero_log_pos: resumes,
+    };
+    patch_format_description(original, patch)
 }
 
 fn event(
