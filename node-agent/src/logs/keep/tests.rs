@@ -150,6 +150,8 @@ fn a_new_numbering_of_the_same_source_is_a_set_of_its_own() {
     server.write(2, "old two");
     server.index(&[1, 2]);
     server.pass();
+    server.learn(Some(source(1, "db1")));
+    server.pass();
     // CHANGE deletes them all and begins again at 1; the replay keeps the identity and changes the address.
     server.delete(1);
     server.delete(2);
