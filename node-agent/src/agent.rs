@@ -115,6 +115,21 @@ impl Agent {
         tokio::spawn(age_out(Arc::clone(self), stop.clone()));
     }
 
+    /// Asks all servers once, at the same time; ends within [`REFRESH_LIMIT`] for each answer of a living server, at once
+    /// where none listens.
+    pub async fn first_look(&self) {
+        let asking = self.servers.values().map(|server| async move {
+            if let Err(error) = server.refresh(REFRESH_LIMIT).await {
+                tracing::warn!(
+                    server = server.config.name,
+                    error = crate::error::chain(&error),
+                    "the server cannot be asked"
+                );
+            }
+        });
+        futures::future::join_all(asking).await;
+    }
+
     /// Runs heavy disk work in a blocking task, a few at a time. `None` if the task was abandoned, which only a panic
     /// or the end of the runtime do.
     pub async fn on_disk<T: Send + 'static>(

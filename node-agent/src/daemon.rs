@@ -48,6 +48,9 @@ async fn serve(config: Config) -> Result<(), Error> {
     // Holds are enforced before anybody can ask.
     let stop = CancellationToken::new();
     agent.start_background(&stop);
+    // Nor is anybody answered before what living servers say of their files is remembered: whoever calls may do so because
+    // one of them is about to die.
+    agent.first_look().await;
     let listener = TcpListener::bind(address).await.map_err(listening)?;
     tracing::info!(
         agent = agent.config.name,
