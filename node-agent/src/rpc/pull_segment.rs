@@ -83,7 +83,12 @@ fn target(
         }
         return Ok(Target { address, tls: None });
     };
-    let identity = Identity::new(cluster, Role::Agent, certificate_name)
+    // Given as the agent's name or as the whole name in the certificate; another cluster's agent has neither.
+    let suffix = format!(".{cluster}.{}.mha", Role::Agent);
+    let name = certificate_name
+        .strip_suffix(&suffix)
+        .unwrap_or(certificate_name);
+    let identity = Identity::new(cluster, Role::Agent, name)
         .map_err(|error| ConvertError::new("certificate_name", error.to_string()))?;
     Ok(Target {
         address,
