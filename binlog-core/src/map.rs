@@ -54,7 +54,10 @@ impl FormatRef {
 /// A boundary and what was known there.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
+    /// In the primary's file: start of an event.
     pub(crate) offset: u64,
+    /// In the provider's file.
+    pub(crate) at: u64,
     pub(crate) tracker: Tracker,
 }
 
@@ -62,9 +65,13 @@ pub(crate) struct Mark {
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) join: Join,
-    /// Which file, and where the first event is in it.
+    /// Which file, where the first event is in it and where the last one ends.
     pub(crate) source: usize,
     pub(crate) at: u64,
+    pub(crate) end_at: u64,
+    /// Events that the provider does not store are missing between some of these (MariaDB's Annotate_rows, one for each
+    /// statement): offsets do not differ by a constant.
+    pub(crate) sparse: bool,
     /// Where they are in the primary's stream. `from == to`: the stream is known to be there, no event is held.
     pub(crate) file: BinlogFileName,
     pub(crate) from: u64,
@@ -86,9 +93,17 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    /// Offset in the provider's file of a place in this piece.
-    pub(crate) fn physical(&self, offset: u64) -> u64 {
-        self.at + offset.saturating_sub(self.from)
+    /// Start of an event, when the one before it ended at `expected`.
+    fn start_of(&self, header: &EventHeader, expected: u64) -> Option<u64> {
+        let start = if self.sparse && header.type_code != EventType::FORMAT_DESCRIPTION {
+            start_behind(header, expected)
+        } else {
+            expected
+        };
+        let end = start + u64::from(header.event_size);
+        (end <= self.to
+            && (ends_at(header, end) || header.type_code == EventType::FORMAT_DESCRIPTION))
+            .then_some(start)
     }
 
     pub(crate) fn start(&self) -> BinlogPosition {
@@ -111,8 +126,8 @@ impl Piece {
         )
     }
 
-    fn grow(&mut self, event: &RawEvent<'_>, rotate_to: Option<BinlogPosition>) {
-        let start = self.to;
+    fn grow(&mut self, event: &RawEvent<'_>, start: u64, rotate_to: Option<BinlogPosition>) {
+        self.sparse |= start != self.to;
         if start.saturating_sub(self.marks.last().map_or(0, |mark| mark.offset)) >= self.stride {
             if self.marks.len() >= MARKS_MAX {
                 let mut keep = false;
@@ -124,11 +139,13 @@ impl Piece {
             }
             self.marks.push(Mark {
                 offset: start,
+                at: event.offset,
                 tracker: self.after.clone(),
             });
         }
         let ended = self.after.feed(event, start);
         self.to = start + u64::from(event.header.event_size);
+        self.end_at = event.end();
         self.rotate_to = rotate_to;
         self.has_data |= !is_bookkeeping(event.type_code());
         if let Some(ended) = ended {
@@ -144,11 +161,13 @@ impl Piece {
     pub(crate) fn truncated(
         mut self,
         offset: u64,
+        end_at: u64,
         after: Tracker,
         last_whole: Option<TransactionRef>,
     ) -> Self {
         self.marks.retain(|mark| mark.offset <= offset);
         self.to = offset;
+        self.end_at = end_at;
         self.after = after;
         self.last_whole = last_whole;
         self.rotate_to = None;
@@ -165,6 +184,8 @@ pub(crate) struct MapBuilder {
     format: Option<FormatRef>,
     origin: Option<u32>,
     checksum: ChecksumAlgorithm,
+    /// Between the last event and the next are events that the provider does not store.
+    skipped: bool,
 }
 
 impl MapBuilder {
@@ -175,6 +196,7 @@ impl MapBuilder {
             format: None,
             origin: None,
             checksum: ChecksumAlgorithm::None,
+            skipped: false,
         }
     }
 
@@ -229,6 +251,14 @@ impl MapBuilder {
         self.begin(position, Join::Broken, source, physical, Tracker::unknown());
     }
 
+    /// The next event stands at `offset` of the same file; in between are only events that the provider does not store.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        if let Some(at) = &mut self.at {
+            at.offset = offset;
+            self.skipped = true;
+        }
+    }
+
     /// As [`Self::go_to`] with what is known of transactions.
     pub(crate) fn begin(
         &mut self,
@@ -242,6 +272,7 @@ impl MapBuilder {
             self.format = None;
         }
         self.at = Some(position.clone());
+        self.skipped = false;
         self.push(position, join, source, physical, tracker);
     }
 
@@ -271,6 +302,8 @@ impl MapBuilder {
             join,
             source,
             at,
+            end_at: at,
+            sparse: false,
             from: position.offset,
             to: position.offset,
             file: position.file,
@@ -279,6 +312,7 @@ impl MapBuilder {
             origin: self.origin,
             marks: vec![Mark {
                 offset: position.offset,
+                at,
                 tracker: after.clone(),
             }],
             stride: MARK_STRIDE,
@@ -313,19 +347,25 @@ impl MapBuilder {
     ) {
         let Some(at) = self.at.clone() else { return };
         self.checksum = checksum;
+        let skipped = std::mem::take(&mut self.skipped);
         let continues = self.pieces.last().is_some_and(|last| {
             last.source == source
-                && last.physical(last.to) == event.offset
+                && last.end_at == event.offset
                 && last.checksum == checksum
                 && last.file == at.file
-                && last.to == at.offset
+                && (last.to == at.offset || (skipped && last.to < at.offset))
         });
         if !continues {
             let tracker = self.tracker();
-            self.push(at.clone(), Join::Contiguous, source, event.offset, tracker);
+            let join = if skipped {
+                Join::Unstored
+            } else {
+                Join::Contiguous
+            };
+            self.push(at.clone(), join, source, event.offset, tracker);
         }
         if let Some(piece) = self.pieces.last_mut() {
-            piece.grow(event, rotate_to.clone());
+            piece.grow(event, at.offset, rotate_to.clone());
             self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
         }
     }
@@ -472,7 +512,8 @@ impl Map {
             if piece.start() < *floor && piece.file == floor.file {
                 match self.state_at(&piece, floor.offset)? {
                     Some((after, last_whole)) => {
-                        out.push(piece.truncated(floor.offset, after, last_whole))
+                        let end_at = self.physical(&piece, floor.offset)?;
+                        out.push(piece.truncated(floor.offset, end_at, after, last_whole));
                     }
                     None => return Ok(Vec::new()),
                 }
@@ -493,10 +534,9 @@ impl Map {
         };
         let mut tracker = first.tracker.clone();
         let mut last_whole = None;
-        let mut boundary = offset == piece.from;
+        let mut boundary = true;
         self.walk_piece(piece, piece.from, &mut |event, start| {
             if start >= offset {
-                boundary |= start == offset;
                 return Ok(Next::Stop);
             }
             if let Some(ended) = tracker.feed(event, start) {
@@ -509,13 +549,13 @@ impl Map {
                     xid: ended.xid,
                 });
             }
-            boundary = start + u64::from(event.header.event_size) == offset;
+            boundary = start + u64::from(event.header.event_size) <= offset;
             Ok(Next::Go)
         })?;
         Ok(boundary.then_some((tracker, last_whole)))
     }
 
-    /// Visits the events of a piece from a boundary on, each verified again: the file may have changed.
+    /// Visits the events of a piece that start at `from` or behind it, each verified again: the file may have changed.
     pub(crate) fn walk_piece(
         &self,
         piece: &Piece,
@@ -525,30 +565,49 @@ impl Map {
         if from >= piece.to {
             return Ok(());
         }
-        let path = self.source(piece.source);
-        let mut reader = EventReader::open(path)?;
-        reader.seek(piece.physical(from), piece.checksum);
-        let mut start = from;
-        while start < piece.to {
-            let event = match reader.step()? {
-                Step::Event(event) => event,
-                Step::End(end) => return Err(changed(path, piece.physical(start), &end)),
-            };
-            let end = start + u64::from(event.header.event_size);
-            if !ends_at(&event.header, end) && event.type_code() != EventType::FORMAT_DESCRIPTION {
-                let found = FileEnd::Corrupt {
-                    offset: event.offset,
-                    expected: format!("an event that ends at {end}"),
-                    found: format!("log_pos {}", event.header.log_pos),
-                };
-                return Err(changed(path, event.offset, &found));
+        let (mut reader, mut expected) = self.reader(piece, from)?;
+        while reader.offset() < piece.end_at {
+            let (event, start) =
+                next_event(&mut reader, piece, expected, self.source(piece.source))?;
+            expected = start + u64::from(event.header.event_size);
+            if start < from {
+                continue;
             }
             if let Next::Stop = visit(&event, start)? {
                 return Ok(());
             }
-            start = end;
         }
         Ok(())
+    }
+
+    /// A reader at the last event that is known to start at or before `from`, and where that event starts.
+    fn reader(&self, piece: &Piece, from: u64) -> Result<(EventReader, u64), LogError> {
+        let (start, at) = if piece.sparse {
+            piece
+                .mark_before(from)
+                .map_or((piece.from, piece.at), |mark| (mark.offset, mark.at))
+        } else {
+            (from, piece.at + from.saturating_sub(piece.from))
+        };
+        let mut reader = EventReader::open(self.source(piece.source))?;
+        reader.seek(at, piece.checksum);
+        Ok((reader, start))
+    }
+
+    /// Offset in the provider's file of a boundary in a piece: where the event before it ends.
+    pub(crate) fn physical(&self, piece: &Piece, offset: u64) -> Result<u64, LogError> {
+        if offset >= piece.to {
+            return Ok(piece.end_at);
+        }
+        if !piece.sparse {
+            return Ok(piece.at + offset.saturating_sub(piece.from));
+        }
+        let mut at = piece.end_at;
+        self.walk_piece(piece, offset, &mut |event, _| {
+            at = event.offset;
+            Ok(Next::Stop)
+        })?;
+        Ok(at)
     }
 
     /// Visits the events from a place on, to the end of what is contiguous with it or until the visitor stops.
@@ -687,7 +746,7 @@ impl Map {
         let mut around = None;
         self.walk_piece(piece, from, &mut |event, start| {
             let end = start + u64::from(event.header.event_size);
-            if start == offset || end == offset {
+            if start >= offset || end == offset {
                 return Ok(Next::Stop);
             }
             if end > offset {
@@ -791,6 +850,47 @@ fn digest(path: &Path, offset: u64, len: u64) -> Result<[u8; 32], LogError> {
         Ok(())
     })?;
     Ok(hasher.finalize().into())
+}
+
+/// The next event of a piece and where it starts, when the one before it ended at `expected`.
+pub(crate) fn next_event<'a>(
+    reader: &'a mut EventReader,
+    piece: &Piece,
+    expected: u64,
+    path: &Path,
+) -> Result<(RawEvent<'a>, u64), LogError> {
+    let offset = reader.offset();
+    let event = match reader.step()? {
+        Step::Event(event) => event,
+        Step::End(end) => return Err(changed(path, offset, &end)),
+    };
+    match piece
+        .start_of(&event.header, expected)
+        .filter(|_| event.end() <= piece.end_at)
+    {
+        Some(start) => Ok((event, start)),
+        None => Err(LogError::Corrupt {
+            path: path.to_owned(),
+            offset,
+            expected: format!(
+                "the event at {}:{expected} as it was a moment ago",
+                piece.file
+            ),
+            found: format!("log_pos {}", event.header.log_pos),
+        }),
+    }
+}
+
+/// Where an event starts that stands at or behind `expected`: less than 4 GiB away.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn start_behind(header: &EventHeader, expected: u64) -> u64 {
+    expected
+        + u64::from(
+            header
+                .log_pos
+                .wrapping_sub(header.event_size)
+                .wrapping_sub(expected as u32),
+        )
 }
 
 /// `log_pos` is the end of the event modulo 2^32.

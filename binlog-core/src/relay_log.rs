@@ -124,11 +124,11 @@ impl RelayLogs {
             .iter()
             .find(|p| p.file == target.file && p.from < target.offset && target.offset <= p.to);
         let located = match ending {
-            Some(piece) => named(piece.source, piece.physical(target.offset)),
-            None => map
-                .pieces
-                .get(place.piece)
-                .and_then(|piece| named(piece.source, piece.physical(place.offset))),
+            Some(piece) => named(piece.source, map.physical(piece, target.offset)?),
+            None => match map.pieces.get(place.piece) {
+                Some(piece) => named(piece.source, map.physical(piece, place.offset)?),
+                None => None,
+            },
         };
         located.ok_or_else(|| LogError::NotHeld {
             position: target.clone(),

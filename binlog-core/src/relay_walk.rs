@@ -16,6 +16,8 @@
 //!   Not accepted where a transaction is open.
 //! - MySQL: Previous_gtids right behind the format description, where the receiver states the position behind it by a
 //!   Rotate with server_id 0 and the length can be that of the event.
+//! - MariaDB: Annotate_rows, which the source sends only on request: before a Table_map, behind the GTID, a statement, or
+//!   the last row event of one. A receiver drops whole transactions or nothing, so inside of one nothing else is missing.
 //! - MariaDB: Gtid_list and Binlog_checkpoint behind the format description, Binlog_checkpoint between transactions. The
 //!   length must be exactly that of such events, and either no transaction could hide in it, or in each domain the
 //!   numbers must go on without a gap (judged when the next GTID of the domain comes).
@@ -141,6 +143,8 @@ pub(crate) struct RelayWalk {
     /// (domain, server) pairs seen: a Gtid_list has at least so many entries.
     writers: BTreeSet<(u32, u32)>,
     provisional: Vec<Provisional>,
+    /// An Annotate_rows may follow the last event.
+    between_statements: bool,
 }
 
 impl RelayWalk {
@@ -154,6 +158,7 @@ impl RelayWalk {
             domains: BTreeMap::new(),
             writers: BTreeSet::new(),
             provisional: Vec::new(),
+            between_statements: false,
         }
     }
 
@@ -187,6 +192,7 @@ impl RelayWalk {
                     self.builder.add(event, event.checksum, source, None);
                     self.format_end = None;
                 }
+                self.between_statements = ends_statement(event);
                 if event.type_code() == EventType::MARIADB_GTID {
                     self.number(event);
                 }
@@ -307,7 +313,13 @@ impl RelayWalk {
         }
         let gap = u64::from(gap);
         let position = BinlogPosition::new(at.file, at.offset + gap);
-        if self.is_unstored(at.offset, gap, false, event.checksum) {
+        if self.mariadb
+            && event.type_code() == EventType::TABLE_MAP
+            && self.between_statements
+            && !self.builder.tracker().is_outside()
+        {
+            self.builder.skip_to(position.offset);
+        } else if self.is_unstored(at.offset, gap, false, event.checksum) {
             self.builder
                 .go_to(position, Join::Unstored, source, event.offset);
         } else {
@@ -390,6 +402,23 @@ impl RelayWalk {
                 }
             }
         }
+    }
+}
+
+/// What an Annotate_rows can follow inside a transaction: its GTID, a statement, the last row event of one.
+fn ends_statement(event: &RawEvent<'_>) -> bool {
+    /// `STMT_END_F` in the flags of a row event, which follow the table id.
+    const STMT_END: u8 = 1;
+    match event.type_code() {
+        EventType::MARIADB_GTID
+        | EventType::QUERY
+        | EventType::MARIADB_QUERY_COMPRESSED
+        | EventType::EXECUTE_LOAD_QUERY => true,
+        EventType(20..=25 | 30..=32 | 166..=171) => event
+            .body()
+            .get(6)
+            .is_some_and(|flags| flags & STMT_END != 0),
+        _ => false,
     }
 }
 

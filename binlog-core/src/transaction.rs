@@ -308,5 +308,6 @@ pub fn is_bookkeeping(type_code: EventType) -> bool {
             | EventType::MARIADB_GTID_LIST
             | EventType::MARIADB_BINLOG_CHECKPOINT
             | EventType::MARIADB_START_ENCRYPTION
+            | EventType::MARIADB_ANNOTATE_ROWS
     )
 }

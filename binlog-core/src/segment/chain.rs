@@ -11,7 +11,7 @@ use crate::end::LogEnd;
 use crate::error::LogError;
 use crate::event::{EventType, FIRST_EVENT, FormatDescription, rotate};
 use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
-use crate::map::{FormatRef, Join, Map, MapBuilder, ends_at};
+use crate::map::{FormatRef, Join, Map, MapBuilder, ends_at, start_behind};
 use crate::mariadb_position;
 use crate::position::{BinlogPosition, StreamRange};
 use crate::reader::{EventReader, FileEnd, RawEvent, Step};
@@ -234,8 +234,8 @@ impl Joining {
             }
             match inside {
                 Some(extent) => {
-                    self.event(path, &event, source)?;
-                    if self.builder.last().is_some_and(|last| last.to >= extent.to) {
+                    self.event(path, &event, source, extent)?;
+                    if event.end() >= extent.segment_offset + extent.length {
                         inside = None;
                     }
                 }
@@ -320,16 +320,31 @@ impl Joining {
         Ok(())
     }
 
-    fn event(&mut self, path: &Path, event: &RawEvent<'_>, source: usize) -> Result<(), LogError> {
-        let end =
-            self.builder.last().map_or(0, |last| last.to) + u64::from(event.header.event_size);
-        if !ends_at(&event.header, end) {
+    fn event(
+        &mut self,
+        path: &Path,
+        event: &RawEvent<'_>,
+        source: usize,
+        extent: &ManifestExtent,
+    ) -> Result<(), LogError> {
+        let expected = self.builder.at().map_or(0, |at| at.offset);
+        let sparse = extent.length < extent.to - extent.from;
+        let start = if sparse && event.type_code() != EventType::FORMAT_DESCRIPTION {
+            start_behind(&event.header, expected)
+        } else {
+            expected
+        };
+        let end = start + u64::from(event.header.event_size);
+        if !ends_at(&event.header, end) || end > extent.to {
             return Err(corrupt(
                 path,
                 event.offset,
                 &format!("log_pos {end} modulo 2^32"),
                 event.header.log_pos.to_string(),
             ));
+        }
+        if start > expected {
+            self.builder.skip_to(start);
         }
         match event.type_code() {
             EventType::FORMAT_DESCRIPTION => {

@@ -24,8 +24,7 @@ pub struct Manifest {
     /// What is known of transactions at its start.
     #[serde(default)]
     pub starts: StartState,
-    /// Where each part of the range is in the file, ascending. What lies between two parts of one primary file are events
-    /// that the provider does not store (Previous_gtids and the like).
+    /// Where each part of the range is in the file, ascending, one for each primary file.
     pub extents: Vec<ManifestExtent>,
     /// Number of events copied, format descriptions and Rotates inside the range included.
     pub events: u64,
@@ -47,7 +46,7 @@ pub struct Manifest {
     pub made_up_rotates: Vec<u64>,
 }
 
-/// A part of the range that is contiguous in one primary file and in the segment.
+/// A part of the range in one primary file, contiguous in the segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestExtent {
     /// Primary's file.
@@ -58,6 +57,9 @@ pub struct ManifestExtent {
     pub to: u64,
     /// Offset in the segment.
     pub segment_offset: u64,
+    /// Bytes in the segment. Fewer than `to - from` if events are missing that the provider does not store
+    /// (Previous_gtids, MariaDB's Annotate_rows and the like); each event's log_pos then tells where it stands.
+    pub length: u64,
 }
 
 impl Manifest {
@@ -133,8 +135,15 @@ impl Manifest {
         for extent in &self.extents {
             let from = BinlogPosition::new(extent.file.clone(), extent.from);
             let to = BinlogPosition::new(extent.file.clone(), extent.to);
-            let len = extent.to.checked_sub(extent.from).filter(|&len| len > 0);
-            let end = len.and_then(|len| extent.segment_offset.checked_add(len));
+            let fits = extent.length > 0
+                && extent
+                    .to
+                    .checked_sub(extent.from)
+                    .is_some_and(|len| len >= extent.length);
+            let end = extent
+                .segment_offset
+                .checked_add(extent.length)
+                .filter(|_| fits);
             let Some(end) = end.filter(|&end| end <= self.size) else {
                 return Err(format!(
                     "extent {from}..{} does not fit into {} bytes",

@@ -74,11 +74,15 @@ pub struct Cut {
 /// Bytes to copy.
 #[derive(Debug, Clone)]
 pub(super) struct CopyStep {
+    /// Provider's file, bytes of it.
     pub(super) source: usize,
     pub(super) at: u64,
+    pub(super) end_at: u64,
     pub(super) file: BinlogFileName,
     pub(super) from: u64,
     pub(super) to: u64,
+    /// Events in between are not stored.
+    pub(super) sparse: bool,
     pub(super) checksum: ChecksumAlgorithm,
     /// A Rotate to the start of `file` must be made up before.
     pub(super) rotate: bool,
@@ -94,7 +98,7 @@ impl Cut {
     /// Bytes of the primary's stream that will be copied; the segment is a few hundred bytes larger at most.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.steps.iter().map(|step| step.to - step.from).sum()
+        self.steps.iter().map(|step| step.end_at - step.at).sum()
     }
 }
 
@@ -245,10 +249,12 @@ impl Planner<'_> {
             if stop > from {
                 self.steps.push(CopyStep {
                     source: piece.source,
-                    at: piece.physical(from),
+                    at: self.map.physical(piece, from)?,
+                    end_at: self.map.physical(piece, stop)?,
                     file: piece.file.clone(),
                     from,
                     to: stop,
+                    sparse: piece.sparse,
                     checksum: piece.checksum,
                     rotate: std::mem::take(&mut self.rotate),
                 });

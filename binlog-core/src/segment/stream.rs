@@ -11,14 +11,15 @@ use super::writer::made_up_rotate;
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
 use crate::event::{EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL};
-use crate::map::{FormatRef, Join, Map, Place, ends_at};
+use crate::map::{FormatRef, Join, Map, Place, next_event};
 use crate::position::{BinlogFileName, BinlogPosition};
-use crate::reader::{EventReader, Step};
+use crate::reader::EventReader;
 
 /// One event of a chain.
 #[derive(Debug)]
 pub struct StreamedEvent {
-    /// Where it starts in the primary's stream. A format description sent because the stream starts beyond 4, and a
+    /// Where it starts in the primary's stream: the end of the one before, or behind events that the provider of the
+    /// segment does not store. A format description sent because the stream starts beyond 4, and a
     /// made-up Rotate, take no place: see [`Self::takes_place`].
     pub position_before: BinlogPosition,
     /// Where the stream is after it; after a Rotate that is the next file at 4.
@@ -290,27 +291,14 @@ impl ChainEvents {
             Some(reader) => reader,
             none => {
                 let mut reader = EventReader::open(path)?;
-                reader.seek(piece.physical(self.place.offset), piece.checksum);
+                reader.seek(map.physical(piece, self.place.offset)?, piece.checksum);
                 none.insert(reader)
             }
         };
         let file = reader.file();
-        let offset = reader.offset();
-        let changed = |found: String| LogError::Corrupt {
-            path: path.to_owned(),
-            offset,
-            expected: "the event that was verified when the segment was opened".to_owned(),
-            found,
-        };
-        let event = match reader.step()? {
-            Step::Event(event) => event,
-            Step::End(end) => return Err(changed(format!("{end:?}"))),
-        };
+        let (event, start) = next_event(reader, piece, self.place.offset, path)?;
         let header = event.header;
-        let end = self.place.offset + u64::from(header.event_size);
-        if !ends_at(&header, end) || end > piece.to {
-            return Err(changed(format!("log_pos {}", header.log_pos)));
-        }
+        let end = start + u64::from(header.event_size);
         let bytes = if event.is_whole() {
             EventBytes::Inline(event.bytes.to_vec())
         } else {
@@ -328,7 +316,7 @@ impl ChainEvents {
             self.format_due = false;
             self.checksum = piece.checksum;
         }
-        let before = BinlogPosition::new(piece.file.clone(), self.place.offset);
+        let before = BinlogPosition::new(piece.file.clone(), start);
         self.place.offset = end;
         let after = match &piece.rotate_to {
             Some(to) if end == piece.to => to.clone(),

@@ -17,7 +17,7 @@ use crate::event::{
     EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, MAGIC,
     rotate,
 };
-use crate::map::{FormatRef, ends_at};
+use crate::map::{FormatRef, ends_at, start_behind};
 use crate::position::{BinlogFileName, BinlogPosition};
 use crate::reader::{EventReader, RawEvent, Step};
 use crate::transaction::Tracker;
@@ -238,49 +238,58 @@ impl<'a> Copy<'a> {
         let mut reader = EventReader::open(&path)?;
         let file = reader.file();
         reader.seek(step.at, step.checksum);
-        let mut start = step.from;
-        while start < step.to {
+        let mut expected = step.from;
+        while reader.offset() < step.end_at {
             let offset = reader.offset();
             let changed = |found: String| LogError::Corrupt {
                 path: path.clone(),
                 offset,
-                expected: format!("the event at {}:{start} as it was a moment ago", step.file),
+                expected: format!(
+                    "the event at {}:{expected} as it was a moment ago",
+                    step.file
+                ),
                 found,
             };
             let event = match reader.step()? {
                 Step::Event(event) => event,
                 Step::End(end) => return Err(changed(format!("{end:?}"))),
             };
+            let start = if step.sparse {
+                start_behind(&event.header, expected)
+            } else {
+                expected
+            };
             let end = start + u64::from(event.header.event_size);
-            if !ends_at(&event.header, end) || end > step.to {
+            if !ends_at(&event.header, end) || end > step.to || event.end() > step.end_at {
                 return Err(changed(format!(
                     "an event with log_pos {}",
                     event.header.log_pos
                 )));
             }
-            if let Some(ended) = self.tracker.feed(&event, start) {
+            if self.tracker.feed(&event, start).is_some() {
                 self.transactions += 1;
-                drop(ended);
                 self.whole_end = Some(BinlogPosition::new(step.file.clone(), end));
             }
             self.events += 1;
             self.event(&event, &file, &path)?;
-            start = end;
+            expected = end;
         }
         self.checksum = step.checksum;
+        let length = self.written - segment_offset;
         match self.extents.last_mut() {
             Some(last)
                 if last.file == step.file
-                    && last.to == step.from
-                    && last.segment_offset + (last.to - last.from) == segment_offset =>
+                    && last.segment_offset + last.length == segment_offset =>
             {
                 last.to = step.to;
+                last.length += length;
             }
             _ => self.extents.push(ManifestExtent {
                 file: step.file.clone(),
                 from: step.from,
                 to: step.to,
                 segment_offset,
+                length,
             }),
         }
         Ok(())
