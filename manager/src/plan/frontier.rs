@@ -4,7 +4,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 use super::Holdings;
-use crate::facts::{LastTransaction, LogSurvey};
+use crate::facts::{Flavor, LastTransaction, LogSurvey};
 use crate::topology::{Survivor, Topology};
 
 /// A survivor that will be brought to the end.
@@ -83,9 +83,16 @@ pub(super) fn find(topology: &Topology, holdings: &Holdings) -> Option<Frontier>
 
 fn target(survivor: &Survivor, own: Option<&LogSurvey>, end: &BinlogPosition) -> Option<Target> {
     let executed = survivor.replica.executed.clone()?;
-    // A delayed replica is not drained: it is served from its executed position. An interrupted replay likewise: its
-    // relay log is no longer the primary's.
-    let drains = survivor.replica.delay_s == 0 && survivor.facts.unfinished_replay.is_none();
+    // Not drained but served from its executed position: a delayed replica; an interrupted replay, whose relay log is
+    // no longer the primary's; a MariaDB replica in GTID mode whose applier stands still, because its START throws the
+    // relay log away.
+    let loses_relay_logs = survivor.facts.identity.as_ref().map(|i| i.flavor)
+        == Some(Flavor::MariaDb)
+        && survivor.replica.gtid_position
+        && !survivor.replica.applier_running;
+    let drains = survivor.replica.delay_s == 0
+        && survivor.facts.unfinished_replay.is_none()
+        && !loses_relay_logs;
     let received = own
         .filter(|_| drains)
         .and_then(|s| {

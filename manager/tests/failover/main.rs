@@ -1,0 +1,6 @@
+//! Whole failovers against scripted agents: what the manager asks, in which order, and how it ends when an agent is
+//! slow, lies, or dies.
+
+mod fake;
+mod scenarios;
+mod world;
