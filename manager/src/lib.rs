@@ -20,5 +20,7 @@ pub mod plan;
 pub mod prompt;
 pub mod proof;
 pub mod report;
+#[cfg(test)]
+mod testing;
 pub mod topology;
 pub mod verdict;

@@ -8,8 +8,13 @@ use std::fmt;
 use binlog_core::{BinlogPosition, GtidSet, Manifest, MariaDbGtidPos, StreamRange};
 use serde::{Deserialize, Serialize};
 
+use crate::agents::Logs;
 use crate::facts::{Flavor, LastTransaction, LogEndKind};
 use crate::plan::{DeadLog, Piece};
+
+/// Format description and what may stand right after it end before this offset; the first transaction of a log lies
+/// beyond its format description, which is 116 bytes long at least.
+const FILE_HEAD: u64 = 512;
 
 /// What a survivor showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +53,8 @@ pub struct Evidence {
     pub survivors: Vec<SurvivorEvidence>,
     /// Pieces of the missing range.
     pub pieces: Vec<PieceEvidence>,
-    /// Transactions counted in the manager's own copies, by digest of the segment.
-    pub counted: Vec<(String, u64)>,
+    /// Copies that the manager walked itself: what they hold, or what is wrong with them.
+    pub copies: Vec<(StreamRange, Result<BinlogPosition, String>)>,
     /// The dead primary's log.
     pub dead: DeadLog,
     /// Meeting points where both sides' event was compared, and where only continuity is proven.
@@ -128,17 +133,13 @@ pub enum Flaw {
         /// Digest received.
         found: String,
     },
-    /// The copy on the manager holds another number of transactions.
-    #[error(
-        "segment {range}: its manifest says {expected} transactions, the manager counts {found}"
-    )]
-    OtherCount {
+    /// The manager's own walk over its copy contradicts the manifest.
+    #[error("the copy of segment {range} on the manager: {detail}")]
+    CopyNotWhole {
         /// Range.
         range: StreamRange,
-        /// Manifest.
-        expected: u64,
-        /// Counted.
-        found: u64,
+        /// What is wrong.
+        detail: String,
     },
     /// The dead primary holds more than was taken.
     #[error("the dead primary's log goes on to {dead_end}, survivors end at {end}")]
@@ -181,7 +182,7 @@ pub fn prove(evidence: &Evidence) -> Proof {
     gtids(evidence, &mut flaws);
     pieces(evidence, &mut flaws);
     received(evidence, &mut flaws);
-    counted(evidence, &mut flaws);
+    copies(evidence, &mut flaws);
     let dead_read_to_its_end = dead(evidence, &mut flaws);
     let verdict = if !flaws.is_empty() {
         ProofVerdict::NotProven
@@ -283,7 +284,7 @@ fn pieces(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
         });
     }
     for piece in &evidence.pieces {
-        if let Some(detail) = not_whole(&piece.piece.range, &piece.manifest) {
+        if let Some(detail) = not_whole(&piece.piece, &piece.manifest) {
             flaws.push(Flaw::SegmentNotWhole {
                 range: piece.piece.range.clone(),
                 provider: piece.piece.provider.clone(),
@@ -294,51 +295,30 @@ fn pieces(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
 }
 
 /// The extents of a segment cover its range without a gap, in the stream and in the file.
-fn not_whole(planned: &StreamRange, manifest: &Manifest) -> Option<String> {
-    if manifest.range.from != planned.from || manifest.range.to < planned.to {
+///
+/// Relay logs lack what the primary writes at the head of a file (Previous_gtids, Gtid_list, ..) and a Stop or Rotate
+/// at its end; a hole anywhere else is a missing transaction. The primary's own log has no holes at all.
+fn not_whole(piece: &Piece, manifest: &Manifest) -> Option<String> {
+    let planned = &piece.range;
+    let whole = manifest.whole_end.as_ref().unwrap_or(&manifest.range.to);
+    if manifest.range.from != planned.from || *whole < planned.to {
         return Some(format!(
-            "it holds {}, planned was {planned}",
+            "it holds {} up to {whole}, planned was {planned}",
             manifest.range
         ));
     }
     let mut at = manifest.range.from.clone();
-    let mut segment_at = 0u64;
     for extent in &manifest.extents {
-        let same_file = extent.file == at.file;
-        let next_file = extent.file == at.file.next() && extent.from == 4;
-        if (same_file && extent.from != at.offset) || (!same_file && !next_file) {
-            return Some(format!(
-                "after {at} it goes on at {}:{}",
-                extent.file, extent.from
-            ));
+        let start = BinlogPosition::new(extent.file.clone(), extent.from);
+        let at_head = piece.logs == Logs::Relay && at.file == start.file && at.offset <= FILE_HEAD;
+        let next_file = start.file == at.file.next() && start.offset <= FILE_HEAD;
+        if start != at && !at_head && !next_file {
+            return Some(format!("after {at} it goes on at {start}"));
         }
-        let Some(length) = extent.to.checked_sub(extent.from) else {
-            return Some(format!(
-                "an extent ends before it begins at {}",
-                extent.from
-            ));
-        };
-        if extent.segment_offset < segment_at {
-            return Some(format!("extents overlap in the file at {segment_at}"));
-        }
-        segment_at = extent.segment_offset.saturating_add(length);
         at = BinlogPosition::new(extent.file.clone(), extent.to);
     }
-    if segment_at > manifest.size {
-        return Some(format!(
-            "its extents need {segment_at} bytes, the file has {}",
-            manifest.size
-        ));
-    }
-    // A Rotate at the end leads to the next file, where no extent begins yet.
-    let after_rotate = BinlogPosition::new(at.file.next(), 4);
-    if at != manifest.range.to && after_rotate != manifest.range.to {
-        return Some(format!(
-            "its extents end at {at}, not at {}",
-            manifest.range.to
-        ));
-    }
-    None
+    let rotated = at.file.next() == whole.file && whole.offset <= FILE_HEAD;
+    (at < *whole && !rotated).then(|| format!("its extents end at {at}, not at {whole}"))
 }
 
 fn received(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
@@ -363,21 +343,17 @@ fn received(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
     }
 }
 
-fn counted(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
-    for (sha256, found) in &evidence.counted {
-        for piece in evidence
-            .pieces
-            .iter()
-            .filter(|p| p.manifest.sha256 == *sha256)
-        {
-            if piece.manifest.transactions != *found {
-                flaws.push(Flaw::OtherCount {
-                    range: piece.manifest.range.clone(),
-                    expected: piece.manifest.transactions,
-                    found: *found,
-                });
-            }
-        }
+fn copies(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
+    for (range, walked) in &evidence.copies {
+        let detail = match walked {
+            Ok(whole_end) if *whole_end == range.to => continue,
+            Ok(whole_end) => format!("its last whole transaction ends at {whole_end}"),
+            Err(detail) => detail.clone(),
+        };
+        flaws.push(Flaw::CopyNotWhole {
+            range: range.clone(),
+            detail,
+        });
     }
 }
 
@@ -428,6 +404,13 @@ fn statements(evidence: &Evidence) -> Vec<String> {
             "{} segments, {transactions} transactions, contiguous and whole by their manifests",
             evidence.pieces.len()
         ));
+    }
+    for (range, walked) in &evidence.copies {
+        if walked.is_ok() {
+            said.push(format!(
+                "the manager's copy of {range} was walked: every checksum and every position is right"
+            ));
+        }
     }
     let (same, alone) = evidence.compared;
     if same > 0 {

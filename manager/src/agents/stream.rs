@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub enum SegmentOutcome {
     /// A segment in the agent's store.
-    Segment(SegmentRef),
+    Segment(Box<SegmentRef>),
     /// There was nothing to save.
     Nothing(NothingSaved),
 }
@@ -98,7 +98,7 @@ pub(super) fn segment_step()
             Ok(if moved { Step::Moved } else { Step::Still })
         }
         Some(v1::segment_progress::Event::Done(info)) => {
-            segment(info).map(|s| Step::Done(SegmentOutcome::Segment(s)))
+            segment(info).map(|s| Step::Done(SegmentOutcome::Segment(Box::new(s))))
         }
         Some(v1::segment_progress::Event::Nothing(nothing)) => {
             Ok(Step::Done(SegmentOutcome::Nothing(NothingSaved {

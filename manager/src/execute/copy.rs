@@ -5,10 +5,12 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use binlog_core::{BinlogPosition, SegmentChain};
 use sha2::{Digest, Sha256};
 
 use super::{Run, StepError};
 use crate::agents::SegmentRef;
+use crate::observe::chain as chain_of;
 
 /// Folder of the copies of an operation.
 pub(super) fn folder(run: &Run) -> PathBuf {
@@ -23,7 +25,7 @@ pub(super) async fn keep(
     run: &Run,
     server: &str,
     segment: &SegmentRef,
-) -> Result<(PathBuf, u64), StepError> {
+) -> Result<(PathBuf, Result<BinlogPosition, String>), StepError> {
     let dir = folder(run);
     let path = dir.join(&segment.id);
     let temporary = dir.join(format!("{}.new", segment.id));
@@ -59,7 +61,19 @@ pub(super) async fn keep(
         &dir,
     )
     .map_err(failed)?;
-    Ok((path, segment.manifest.size))
+    let walked = walk(path.clone()).await;
+    Ok((path, walked))
+}
+
+/// Walks the copy: digest, every checksum, every position. Says where its last whole transaction ends.
+async fn walk(path: PathBuf) -> Result<BinlogPosition, String> {
+    let walked = tokio::task::spawn_blocking(move || {
+        SegmentChain::open(&[path])
+            .map(|chain| chain.whole_end())
+            .map_err(|error| chain_of(&error))
+    });
+    // A panic of the walker proves nothing either.
+    walked.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 fn create(dir: &Path, path: &Path) -> std::io::Result<File> {

@@ -93,10 +93,11 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
         }
         Act::KeepCopy { piece, server } => {
             let segment = segment(run, *piece)?;
-            let (path, size) = copy::keep(run, server, &segment).await?;
+            let (path, walked) = copy::keep(run, server, &segment).await?;
             Ok(StepOutcome::Copied {
                 path: path.display().to_string(),
-                size,
+                range: segment.manifest.range.clone(),
+                walked,
             })
         }
         Act::Pull {
@@ -180,30 +181,42 @@ async fn make_writable(run: &Run, context: &Context, server: &str) -> Result<()>
     }
 }
 
+/// Events compared before a meeting point. The last one may be an Xid, which two histories can share by chance; what
+/// stands before it is the change itself.
+const COMPARED_EVENTS: u32 = 3;
+
 async fn compare(
     run: &Run,
     at: &binlog_core::BinlogPosition,
     left: &Source,
     right: &Source,
 ) -> Result<StepOutcome> {
-    let (one, other) = futures::join!(describe(run, at, left), describe(run, at, right));
-    let (one, other) = (one?, other?);
-    let show = |e: &Option<HeldEvent>| e.as_ref().map_or_else(|| "nothing".to_owned(), show_event);
-    match (&one, &other) {
-        (Some(a), Some(b)) if a == b => Ok(StepOutcome::Compared { event: one }),
-        (Some(a), Some(b)) if a.end == b.end || a.end == *at || b.end == *at => {
+    let mut before = at.clone();
+    let mut last = None;
+    for _ in 0..COMPARED_EVENTS {
+        let (one, other) =
+            futures::join!(describe(run, &before, left), describe(run, &before, right));
+        match (one?, other?) {
+            (Some(a), Some(b)) if a == b => {
+                before = a.start.clone();
+                last = last.or(Some(a));
+            }
             // Both hold the stream up to here, so the event that ends here must be there and be the same.
-            Err(StepError::Divergence {
-                at: at.clone(),
-                left: left.clone(),
-                left_event: show(&one),
-                right: right.clone(),
-                right_event: show(&other),
-            })
+            (Some(a), Some(b)) if a.end == b.end || a.end == before || b.end == before => {
+                return Err(StepError::Divergence {
+                    at: before,
+                    left: left.clone(),
+                    left_event: show_event(&a),
+                    right: right.clone(),
+                    right_event: show_event(&b),
+                });
+            }
+            // One of them holds none before this point.
+            _ => break,
         }
-        // One of them holds none before this point: continuity alone is proven.
-        _ => Ok(StepOutcome::Compared { event: None }),
     }
+    // Without any common event continuity alone is proven.
+    Ok(StepOutcome::Compared { event: last })
 }
 
 async fn describe(
@@ -239,7 +252,7 @@ fn segment_of(
     from: &binlog_core::BinlogPosition,
 ) -> Result<SegmentRef> {
     match outcome {
-        SegmentOutcome::Segment(segment) => Ok(segment),
+        SegmentOutcome::Segment(segment) => Ok(*segment),
         SegmentOutcome::Nothing(nothing) => Err(StepError::NothingThere {
             server: server.to_owned(),
             from: from.clone(),
@@ -371,7 +384,10 @@ pub(super) fn note(outcome: &StepOutcome) -> String {
             manifest.range, manifest.transactions, manifest.size
         ),
         StepOutcome::Pulled { manifest, .. } => format!("{} bytes", manifest.size),
-        StepOutcome::Copied { path, .. } => path.clone(),
+        StepOutcome::Copied { path, walked, .. } => match walked {
+            Ok(whole) => format!("{path}, walked up to {whole}"),
+            Err(detail) => format!("{path} is NOT WHOLE: {detail}"),
+        },
         StepOutcome::Applied(applied) => {
             let mut text = format!("executed {}", applied.executed_after);
             if applied.applier_started {

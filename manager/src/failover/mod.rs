@@ -85,7 +85,7 @@ async fn act(
     let say = surroundings.narrator.clone();
     say(Phase::ConfigurationCheck.heading());
     let dead = prepare::configured(&config, &request.dead_primary)?.clone();
-    let forced = request
+    let mut forced = request
         .new_primary
         .as_deref()
         .map(|wanted| prepare::configured(&config, wanted).map(|s| s.name.clone()))
@@ -106,7 +106,7 @@ async fn act(
                 .ok_or_else(|| crate::topology::Refusal::NobodyToAsk {
                     dead: dead.name.clone(),
                 })?;
-        prepared = prepare::ask(
+        (prepared, forced) = prepare::ask(
             &config,
             &dead,
             forced.as_deref(),

@@ -132,7 +132,8 @@ pub(super) async fn dry_plan(
     Ok((holdings, plan))
 }
 
-/// Asks as MHA does, and looks again afterwards: an answer takes time, and the world goes on meanwhile.
+/// Asks as MHA does, and looks again afterwards: an answer takes time, and the world goes on meanwhile. Returns what was
+/// found then, and the new primary that the operator insists on.
 pub(super) async fn ask(
     config: &ClusterConfig,
     dead: &ServerConfig,
@@ -140,7 +141,7 @@ pub(super) async fn ask(
     request: &Request,
     prepared: Prepared,
     operator: &mut dyn Operator,
-) -> Result<Prepared, FailoverError> {
+) -> Result<(Prepared, Option<String>), FailoverError> {
     let topology = &prepared.topology;
     // Nothing else runs while the operator thinks, so the runtime's thread may wait for the terminal.
     if !operator.confirm(&format!(
@@ -177,5 +178,5 @@ pub(super) async fn ask(
     {
         return Err(FailoverError::Declined);
     }
-    Ok(again)
+    Ok((again, chosen))
 }

@@ -122,7 +122,9 @@ async fn dead_log(
                     end: end.clone(),
                 })
             }
-            _ => Ok(DeadLog::Read { survey }),
+            _ => Ok(DeadLog::Read {
+                survey: Box::new(survey),
+            }),
         },
         Err(error) if error.is_lost() => Ok(DeadLog::Unreachable { why: chain(&error) }),
         Err(error) if accept_loss => Ok(DeadLog::GivenUp { why: chain(&error) }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use binlog_core::Manifest;
+use binlog_core::{BinlogPosition, Manifest, StreamRange};
 use serde::{Deserialize, Serialize};
 
 use crate::agents::{Applied, Held, HeldEvent, Promoted, Repointed, StoppedReceiver};
@@ -152,8 +152,10 @@ pub enum StepOutcome {
     Copied {
         /// File.
         path: String,
-        /// Bytes.
-        size: u64,
+        /// What it holds.
+        range: StreamRange,
+        /// End of its last whole transaction by the manager's own walk, or what that walk found wrong.
+        walked: Result<BinlogPosition, String>,
     },
     /// Applied.
     Applied(Applied),

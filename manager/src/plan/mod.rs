@@ -32,7 +32,7 @@ pub enum DeadLog {
     /// It was read.
     Read {
         /// What it holds.
-        survey: LogSurvey,
+        survey: Box<LogSurvey>,
     },
     /// Its host does not answer: what it holds beyond the survivors is unknown.
     Unreachable {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use binlog_core::{BinlogPosition, Manifest};
+use binlog_core::{BinlogPosition, Manifest, StreamRange};
 use serde::{Deserialize, Serialize};
 
 pub use text::render;
@@ -348,7 +348,15 @@ impl Report {
                     });
                 }
             }
-            (_, StepOutcome::Copied { path, .. }) => {
+            (
+                _,
+                StepOutcome::Copied {
+                    path,
+                    range,
+                    walked,
+                },
+            ) => {
+                seen.copies.push((range.clone(), walked.clone()));
                 if let Some(recovered) = self
                     .recovered
                     .iter_mut()
@@ -478,6 +486,7 @@ struct Seen {
     received: BTreeMap<String, Vec<Manifest>>,
     executed: BTreeMap<String, (BinlogPosition, String)>,
     compared: (usize, usize),
+    copies: Vec<(StreamRange, Result<BinlogPosition, String>)>,
 }
 
 impl Seen {
@@ -487,6 +496,7 @@ impl Seen {
             mut received,
             executed,
             compared,
+            copies,
         } = self;
         pieces.sort_by_key(|p| p.piece.id);
         let survivors = plan
@@ -516,7 +526,7 @@ impl Seen {
             last: plan.frontier.last.clone(),
             survivors,
             pieces,
-            counted: Vec::new(),
+            copies,
             dead: holdings.dead.clone(),
             compared,
         }

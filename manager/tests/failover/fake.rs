@@ -1,21 +1,21 @@
 //! An agent of one fake server: speaks the protocol, changes the world.
 
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use binlog_core::{BinlogPosition, Manifest, ManifestExtent, StreamRange};
+use binlog_core::{BinaryLogs, BinlogPosition, CutPlan, LogEnd, Manifest, ManifestExtent};
 use proto::status::AgentError;
 use proto::v1::{self, ErrorKind};
 use sha2::{Digest, Sha256};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use super::logs::{self, FILE};
 use super::world::{FakeServer, Shared, fault, lock, whole};
-
-const FILE: &str = "mysql-bin.000001";
 
 /// One agent, one server.
 #[derive(Clone)]
-pub struct FakeAgent {
+pub(crate) struct FakeAgent {
     world: Shared,
     server: String,
 }
@@ -24,7 +24,10 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl FakeAgent {
     /// Serves on a port of its own; returns its address.
-    pub async fn spawn(world: Shared, server: &str) -> (String, tokio::task::JoinHandle<()>) {
+    pub(crate) async fn spawn(
+        world: Shared,
+        server: &str,
+    ) -> (String, tokio::task::JoinHandle<()>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let agent = Self {
@@ -90,45 +93,70 @@ fn one<T: Send + 'static>(message: T) -> Response<Streamed<T>> {
     Response::new(Box::pin(tokio_stream::iter([Ok(message)])))
 }
 
-/// Bytes of a segment: as many as its range, so that digests differ by range.
-fn bytes(from: u64, to: u64) -> Vec<u8> {
-    (from..to).map(|o| (o % 251) as u8).collect()
+/// The logs of a server as they are now.
+fn open(server: &FakeServer) -> BinaryLogs {
+    let mut bytes = logs::binary_log(server.received, u8::from(server.diverged));
+    if let Some(at) = server.corrupt_at
+        && let Some(byte) = bytes.get_mut(at as usize + 25)
+    {
+        *byte ^= 0xff;
+    }
+    BinaryLogs::open(&logs::write(&server.folder.join("log"), &bytes)).unwrap()
 }
 
-fn info(id: &str, from: u64, to: u64, lies: bool) -> v1::SegmentInfo {
-    let body = bytes(from, to);
-    let sha256 = Sha256::digest(&body);
-    let extent = |from: u64, to: u64, segment_offset: u64| ManifestExtent {
-        file: FILE.parse().unwrap(),
+fn segment_path(server: &FakeServer, id: &str) -> PathBuf {
+    let folder = server.folder.join("segments");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(id)
+}
+
+fn cut(server: &FakeServer, id: &str, from: u64, to: Option<u64>) -> v1::SegmentInfo {
+    let path = segment_path(server, id);
+    let plan = open(server)
+        .plan_cut(&at(from), to.map(at).as_ref())
+        .unwrap();
+    let CutPlan::Cut(cut) = plan else {
+        panic!("nothing to cut: {plan:?}")
+    };
+    cut.write(&path, &server.name, &mut |_| {}).unwrap();
+    if server.drops_a_transaction {
+        drop_second_transaction(&path);
+    }
+    info(server, id)
+}
+
+/// A provider that lost a transaction and whose manifest agrees with what is left.
+fn drop_second_transaction(path: &Path) {
+    let mut manifest = Manifest::load(path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let extent = manifest.extents.remove(0);
+    let place = extent.segment_offset;
+    bytes.drain(place as usize + 214..place as usize + 428);
+    let part = |from, to, segment_offset| ManifestExtent {
+        file: extent.file.clone(),
         from,
         to,
         segment_offset,
     };
-    // Where a transaction was taken out, the extents tell.
-    let extents = if lies {
-        vec![extent(from, from + 214, 0), extent(from + 428, to, 214)]
-    } else {
-        vec![extent(from, to, 0)]
-    };
-    let manifest = Manifest {
-        format_version: 1,
-        range: StreamRange::new(at(from), at(to)),
-        extents,
-        events: (to - from) / 107,
-        transactions: (to - from) / 214,
-        whole_end: Some(at(to)),
-        size: body.len() as u64,
-        sha256: hex::encode(sha256),
-        provider: "fake".into(),
-        dropped_bytes: 0,
-        original_format_description: String::new(),
-        made_up_rotates: vec![],
-    };
+    manifest.extents = vec![
+        part(extent.from, extent.from + 214, place),
+        part(extent.from + 428, extent.to, place + 214),
+    ];
+    manifest.transactions -= 1;
+    manifest.size = bytes.len() as u64;
+    manifest.sha256 = hex::encode(Sha256::digest(&bytes));
+    std::fs::write(path, &bytes).unwrap();
+    std::fs::write(Manifest::path_for(path), manifest.to_json()).unwrap();
+}
+
+fn info(server: &FakeServer, id: &str) -> v1::SegmentInfo {
+    let path = segment_path(server, id);
+    let manifest = Manifest::load(&path).unwrap();
     v1::SegmentInfo {
         id: id.into(),
-        size: body.len() as u64,
-        sha256: sha256.to_vec().into(),
-        manifest_json: manifest.to_json().unwrap().into(),
+        size: manifest.size,
+        sha256: hex::decode(&manifest.sha256).unwrap().into(),
+        manifest_json: manifest.to_json().into(),
     }
 }
 
@@ -333,36 +361,31 @@ impl v1::log_service_server::LogService for FakeAgent {
             v1::LogKind::Binary => request.from.map_or(4, |p| p.offset),
             _ => server.held_from,
         };
-        let to = server.corrupt_at.unwrap_or(server.received);
-        let last = whole(to);
-        let kind = match server.corrupt_at {
-            Some(_) => v1::LogEndKind::Corrupt,
-            None => v1::LogEndKind::InUse,
+        if from >= server.received {
+            return Ok(Response::new(v1::SurveyLogsResponse::default()));
+        }
+        let survey = open(&server).survey(Some(&at(from))).unwrap();
+        let kind = match survey.end {
+            LogEnd::Corrupt { .. } => v1::LogEndKind::Corrupt,
+            _ => v1::LogEndKind::InUse,
         };
         Ok(Response::new(v1::SurveyLogsResponse {
-            ranges: if from < to {
-                vec![v1::StreamRange {
-                    from: wire(from),
-                    to: wire(to),
-                }]
-            } else {
-                vec![]
-            },
+            ranges: survey.ranges.iter().map(Into::into).collect(),
             holes: vec![],
             end: Some(v1::LogEnd {
                 kind: kind.into(),
                 file: FILE.into(),
-                offset: to,
+                offset: survey.end.offset(),
                 detail: String::new(),
             }),
-            whole_end: wire(last),
-            data_end: wire(to),
-            last_transaction: (last > from).then(|| v1::TransactionRef {
-                end: wire(last),
+            whole_end: survey.whole_end.map(Into::into),
+            data_end: survey.data_end.map(Into::into),
+            last_transaction: survey.last_transaction.map(|t| v1::TransactionRef {
+                end: Some(t.end.into()),
                 gtid: String::new(),
-                xid: Some(last),
+                xid: t.xid,
             }),
-            walked_bytes: to.saturating_sub(from),
+            walked_bytes: survey.walked_bytes,
         }))
     }
 
@@ -380,19 +403,17 @@ impl v1::log_service_server::LogService for FakeAgent {
         self.fault("DescribeEvent").await?;
         let before = request.into_inner().before.unwrap().offset;
         let server = self.change(|s| s.clone());
-        let end = whole(before.min(server.received));
-        if end <= server.held_from {
-            return Ok(Response::new(v1::DescribeEventResponse { event: None }));
-        }
-        let salt = u8::from(server.diverged);
-        Ok(Response::new(v1::DescribeEventResponse {
-            event: Some(v1::EventDigest {
-                start: wire(end - 31),
-                end: wire(end),
-                type_code: 16,
-                sha256: Sha256::digest([end as u8, salt]).to_vec().into(),
-            }),
-        }))
+        let event = open(&server)
+            .event_before(&at(before))
+            .unwrap()
+            .filter(|e| e.start.offset >= server.held_from)
+            .map(|e| v1::EventDigest {
+                start: Some(e.start.into()),
+                end: Some(e.end.into()),
+                type_code: u32::from(e.type_code),
+                sha256: e.sha256.to_vec().into(),
+            });
+        Ok(Response::new(v1::DescribeEventResponse { event }))
     }
 
     async fn save_binary_logs(
@@ -404,13 +425,11 @@ impl v1::log_service_server::LogService for FakeAgent {
         self.check(&request.context)?;
         let from = request.from.unwrap().offset;
         let id = format!("tail-{FILE}-{from}");
-        let (to, lies) = self.change(|s| {
+        let segment = self.change(|s| {
             assert!(!s.alive, "mysqld runs while its log is read");
-            let to = whole(s.corrupt_at.unwrap_or(s.received));
-            s.segments.insert(id.clone(), (from, to));
-            (to, s.drops_a_transaction)
+            cut(s, &id, from, None)
         });
-        Ok(one(done(info(&id, from, to, lies))))
+        Ok(one(done(segment)))
     }
 
     async fn generate_diff_relay_logs(
@@ -423,11 +442,11 @@ impl v1::log_service_server::LogService for FakeAgent {
         let range = request.range.unwrap();
         let (from, to) = (range.from.unwrap().offset, range.to.unwrap().offset);
         let id = format!("diff-{}-{FILE}-{from}", self.server);
-        self.change(|s| {
+        let segment = self.change(|s| {
             assert!(s.held_from <= from && to <= s.received);
-            s.segments.insert(id.clone(), (from, to));
+            cut(s, &id, from, Some(to))
         });
-        Ok(one(done(info(&id, from, to, false))))
+        Ok(one(done(segment)))
     }
 
     async fn pull_segment(
@@ -438,14 +457,17 @@ impl v1::log_service_server::LogService for FakeAgent {
         let request = request.into_inner();
         self.check(&request.context)?;
         let segment = request.segment.unwrap();
-        let held = lock(&self.world)
-            .server(&request.provider_server)
-            .segments
-            .get(&segment.id)
-            .copied()
-            .unwrap();
-        self.change(|s| s.segments.insert(segment.id.clone(), held));
-        Ok(one(done(segment)))
+        let theirs = segment_path(
+            lock(&self.world).server(&request.provider_server),
+            &segment.id,
+        );
+        let ours = self.change(|s| {
+            let ours = segment_path(s, &segment.id);
+            std::fs::copy(&theirs, &ours).unwrap();
+            std::fs::copy(Manifest::path_for(&theirs), Manifest::path_for(&ours)).unwrap();
+            info(s, &segment.id)
+        });
+        Ok(one(done(ours)))
     }
 
     async fn read_segment(
@@ -454,8 +476,8 @@ impl v1::log_service_server::LogService for FakeAgent {
     ) -> Result<Response<Self::ReadSegmentStream>, Status> {
         self.fault("ReadSegment").await?;
         let id = request.into_inner().segment_id;
-        let (from, to) = self.change(|s| s.segments.get(&id).copied()).unwrap();
-        let data: bytes::Bytes = bytes(from, to).into();
+        let path = self.change(|s| segment_path(s, &id));
+        let data: bytes::Bytes = std::fs::read(path).unwrap().into();
         Ok(one(v1::SegmentChunk {
             offset: 0,
             crc32: crc32fast::hash(&data),
@@ -498,9 +520,12 @@ impl v1::replication_service_server::ReplicationService for FakeAgent {
             s.executed = s.executed.max(whole(s.received));
             let drained = s.executed;
             for id in &request.segment_ids {
-                let (from, to) = s.segments.get(id).copied().unwrap();
-                assert!(from <= s.executed, "segments meet what was executed");
-                s.executed = s.executed.max(to);
+                let range = Manifest::load(&segment_path(s, id)).unwrap().range;
+                assert!(
+                    range.from.offset <= s.executed,
+                    "segments meet what was executed"
+                );
+                s.executed = s.executed.max(range.to.offset);
             }
             (before, drained, s.executed, started)
         });

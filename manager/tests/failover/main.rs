@@ -2,5 +2,6 @@
 //! slow, lies, or dies.
 
 mod fake;
+mod logs;
 mod scenarios;
 mod world;

@@ -1,20 +1,21 @@
-//! A cluster that exists only as positions: one primary file, transactions of 214 bytes from offset 120 on.
+//! A cluster without servers: positions, and logs on disk that hold what these say.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use proto::status::AgentError;
 use proto::v1::ErrorKind;
 
+use super::logs::BOUNDARIES;
+
 /// First transaction.
-pub const START: u64 = 120;
-/// Bytes of a transaction.
-pub const TRANSACTION: u64 = 214;
+pub(crate) const START: u64 = 120;
 
 /// What a call does instead of answering.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers late.
     Slow(Duration),
     /// Never answers.
@@ -29,52 +30,52 @@ pub enum Fault {
 
 /// One server.
 #[derive(Debug, Clone)]
-pub struct FakeServer {
-    pub name: String,
-    pub server_id: u32,
-    pub alive: bool,
-    pub replica: bool,
-    pub read_only: bool,
-    pub log_bin: bool,
-    pub version: &'static str,
+pub(crate) struct FakeServer {
+    pub(crate) name: String,
+    pub(crate) server_id: u32,
+    pub(crate) alive: bool,
+    pub(crate) replica: bool,
+    pub(crate) read_only: bool,
+    pub(crate) log_bin: bool,
+    pub(crate) version: &'static str,
     /// Received up to here (a survivor), or written up to here (the primary).
-    pub received: u64,
+    pub(crate) received: u64,
     /// Oldest byte the relay log still holds.
-    pub held_from: u64,
-    pub executed: u64,
-    pub receiver_running: bool,
-    pub connected: bool,
-    pub applier_running: bool,
-    pub applier_errno: u32,
-    pub source_host: String,
-    pub source_port: u16,
-    pub channels: u32,
-    pub held_down_by: String,
-    pub replicates_from: Option<(String, u16)>,
+    pub(crate) held_from: u64,
+    pub(crate) executed: u64,
+    pub(crate) receiver_running: bool,
+    pub(crate) connected: bool,
+    pub(crate) applier_running: bool,
+    pub(crate) applier_errno: u32,
+    pub(crate) source_host: String,
+    pub(crate) source_port: u16,
+    pub(crate) channels: u32,
+    pub(crate) held_down_by: String,
+    pub(crate) replicates_from: Option<(String, u16)>,
     /// Another history than the primary's.
-    pub diverged: bool,
+    pub(crate) diverged: bool,
     /// The primary's log is damaged here.
-    pub corrupt_at: Option<u64>,
-    /// Segment files by id: range and bytes.
-    pub segments: BTreeMap<String, (u64, u64)>,
-    pub epoch: u64,
-    pub holder: Option<(String, String)>,
-    pub faults: BTreeMap<&'static str, Fault>,
+    pub(crate) corrupt_at: Option<u64>,
+    /// Its logs and segments.
+    pub(crate) folder: PathBuf,
+    pub(crate) epoch: u64,
+    pub(crate) holder: Option<(String, String)>,
+    pub(crate) faults: BTreeMap<&'static str, Fault>,
     /// A cut whose manifest hides a missing transaction.
-    pub drops_a_transaction: bool,
+    pub(crate) drops_a_transaction: bool,
 }
 
 /// All servers, and every call in order.
 #[derive(Debug, Default)]
-pub struct World {
-    pub servers: BTreeMap<String, FakeServer>,
-    pub calls: Vec<String>,
+pub(crate) struct World {
+    pub(crate) servers: BTreeMap<String, FakeServer>,
+    pub(crate) calls: Vec<String>,
 }
 
 /// Shared by all agents.
-pub type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<World>>;
 
-pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap()
 }
 
@@ -102,7 +103,7 @@ impl FakeServer {
             replicates_from: None,
             diverged: false,
             corrupt_at: None,
-            segments: BTreeMap::new(),
+            folder: PathBuf::new(),
             epoch: 0,
             holder: None,
             faults: BTreeMap::new(),
@@ -113,15 +114,15 @@ impl FakeServer {
 
 impl World {
     /// The customer's scenario: db1 died at 1308, db2 (preferred) received up to 452, db3 up to 880.
-    pub fn customer(primary_port: u16) -> Shared {
+    pub(crate) fn customer(primary_port: u16, folder: &Path) -> Shared {
         let mut world = Self::default();
         let mut db1 = FakeServer::new("db1", 1);
         db1.alive = false;
         db1.replica = false;
         db1.read_only = false;
-        db1.received = 1308 - 214 + 214;
+        db1.received = 1308;
         let mut db2 = FakeServer::new("db2", 2);
-        db2.received = 452 - 452 % 1;
+        db2.received = 452;
         db2.executed = 452;
         let mut db3 = FakeServer::new("db3", 3);
         db3.received = 880;
@@ -129,19 +130,24 @@ impl World {
         for server in [&mut db2, &mut db3] {
             server.source_port = primary_port;
         }
-        for server in [db1, db2, db3] {
+        for mut server in [db1, db2, db3] {
+            server.folder = folder.join(&server.name);
             world.servers.insert(server.name.clone(), server);
         }
         Arc::new(Mutex::new(world))
     }
 
-    pub fn server(&mut self, name: &str) -> &mut FakeServer {
+    pub(crate) fn server(&mut self, name: &str) -> &mut FakeServer {
         self.servers.get_mut(name).unwrap()
     }
 }
 
 /// What a call checks first: the fault that waits for it.
-pub async fn fault(world: &Shared, server: &str, call: &'static str) -> Result<(), tonic::Status> {
+pub(crate) async fn fault(
+    world: &Shared,
+    server: &str,
+    call: &'static str,
+) -> Result<(), tonic::Status> {
     let fault = {
         let mut world = lock(world);
         world.calls.push(format!("{call} {server}"));
@@ -168,9 +174,8 @@ pub async fn fault(world: &Shared, server: &str, call: &'static str) -> Result<(
 }
 
 /// End of the last whole transaction at or before `offset`.
-pub fn whole(offset: u64) -> u64 {
-    let boundaries = [120, 238, 452, 666, 880, 1094, 1308];
-    boundaries
+pub(crate) fn whole(offset: u64) -> u64 {
+    BOUNDARIES
         .into_iter()
         .filter(|b| *b <= offset)
         .max()
