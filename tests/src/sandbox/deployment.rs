@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use nix::sys::signal::Signal;
+use proto::tls::TlsPaths;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -106,15 +107,14 @@ impl Deployment {
         let certificates = dir.join("tls");
         create_private(&certificates)?;
         certs(&binaries, &["init", "--dir"], &certificates, &[]).await?;
-        issue(&binaries, &certificates, "manager", "m1", None).await?;
+        issue(&binaries, &certificates, (CLUSTER, "manager", "m1"), None).await?;
 
         let mut agents = Vec::new();
         for server in cluster.servers() {
             issue(
                 &binaries,
                 &certificates,
-                "agent",
-                server.name(),
+                (CLUSTER, "agent", server.name()),
                 Some(server.address()),
             )
             .await?;
@@ -171,7 +171,36 @@ impl Deployment {
 
     /// Issues a further certificate: `NAME.pem` and `NAME.key` beside the others.
     pub async fn issue(&self, role: &str, name: &str) -> Result<(), SandboxError> {
-        issue(&self.binaries, &self.certificates(), role, name, None).await
+        self.issue_for(CLUSTER, role, name).await
+    }
+
+    /// Issues a further certificate for another cluster.
+    pub async fn issue_for(
+        &self,
+        cluster: &str,
+        role: &str,
+        name: &str,
+    ) -> Result<(), SandboxError> {
+        issue(
+            &self.binaries,
+            &self.certificates(),
+            (cluster, role, name),
+            None,
+        )
+        .await
+    }
+
+    /// Makes another authority and a manager's certificate of it, as somebody else's network may have.
+    pub async fn foreign_authority(&self, name: &str) -> Result<TlsPaths, SandboxError> {
+        let folder = self.dir.join("foreign-tls");
+        create_private(&folder)?;
+        certs(&self.binaries, &["init", "--dir"], &folder, &[]).await?;
+        issue(&self.binaries, &folder, (CLUSTER, "manager", name), None).await?;
+        Ok(TlsPaths {
+            ca: folder.join("ca.pem"),
+            cert: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}.key")),
+        })
     }
 
     /// A command line `mha-manager failover --config .. --dead-primary ..`, without `--yes`.
@@ -238,11 +267,10 @@ async fn certs(
 async fn issue(
     binaries: &Binaries,
     folder: &Path,
-    role: &str,
-    name: &str,
+    (cluster, role, name): (&str, &str, &str),
     host: Option<Ipv4Addr>,
 ) -> Result<(), SandboxError> {
-    let mut after = vec!["--cluster".to_owned(), CLUSTER.to_owned()];
+    let mut after = vec!["--cluster".to_owned(), cluster.to_owned()];
     after.extend([
         "--role".to_owned(),
         role.to_owned(),

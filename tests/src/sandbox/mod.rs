@@ -21,6 +21,7 @@ pub mod options;
 pub mod replica;
 pub mod server;
 pub mod slot;
+pub mod snapshot;
 pub mod template;
 pub mod tool;
 pub mod wait;

@@ -1,5 +1,9 @@
 //! Scenarios on real servers, one binary so that they are linked once.
 
+// Test code: a panic is how an assertion fails.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod access;
 mod customer;
 mod replay;
 mod support;
