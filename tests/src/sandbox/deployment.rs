@@ -99,6 +99,31 @@ pub struct ManagerRun {
     pub report: Option<Value>,
 }
 
+impl ManagerRun {
+    /// All that it printed.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.finished.stdout, self.finished.stderr)
+    }
+
+    /// Whether it printed this.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.finished.stdout.contains(text) || self.finished.stderr.contains(text)
+    }
+
+    /// Checks the exit code.
+    ///
+    /// # Panics
+    /// With all that was printed, if it is another one.
+    pub fn must_end_with(&self, code: i32) {
+        assert_eq!(
+            self.finished.code,
+            Some(code),
+            "exit code of mha-manager; it printed:\n{}",
+            self.text()
+        );
+    }
+}
+
 impl Deployment {
     /// Builds the programs, issues certificates, writes configurations, starts all agents and waits until they listen.
     pub async fn start(cluster: &Cluster, spec: &DeploymentSpec) -> Result<Self, SandboxError> {
@@ -226,6 +251,18 @@ impl Deployment {
         let mut all = vec!["--yes"];
         all.extend(arguments);
         self.run(self.failover_command(dead, &all)).await
+    }
+
+    /// Starts `mha-manager failover --yes` and returns while it runs; its output goes to the file of this name.
+    pub fn start_failover(&self, dead: &Server, log: &str) -> Result<Process, SandboxError> {
+        let command = self.failover_command(dead, &["--yes"]);
+        Process::start(&Launch {
+            name: format!("mha-manager ({log})"),
+            program: self.binaries.manager.clone(),
+            arguments: command.get_args().map(Into::into).collect(),
+            environment: Vec::new(),
+            log: self.dir.join(log),
+        })
     }
 
     /// Runs a command of the manager to its end.

@@ -146,6 +146,16 @@ impl Process {
         })
     }
 
+    /// SIGSTOP.
+    pub fn freeze(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<(), SandboxError> {
+        self.signal(Signal::SIGCONT)
+    }
+
     /// Waits until it has ended.
     pub async fn wait(&self, limit: Duration) -> Result<ExitStatus, SandboxError> {
         let started = Instant::now();

@@ -18,6 +18,8 @@ use super::server::Server;
 pub struct LoadSpec {
     /// Number of sessions.
     pub sessions: u32,
+    /// Number of the first session; it begins the numbers of its rows, so that several loads do not meet.
+    pub first_session: u32,
     /// Rows per session at most.
     pub rows: u32,
     /// Time at most.
@@ -28,6 +30,7 @@ impl Default for LoadSpec {
     fn default() -> Self {
         Self {
             sessions: 2,
+            first_session: 0,
             rows: 100_000,
             time: Duration::from_secs(60),
         }
@@ -76,15 +79,24 @@ impl Load {
     pub fn start(login: &Login, spec: &LoadSpec) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for session in 0..spec.sessions {
+        for session in spec.first_session..spec.first_session + spec.sessions {
             tasks.spawn(write(login.clone(), session, spec.clone(), stopped.clone()));
         }
         Self { tasks, stop }
     }
 
+    /// Waits until the clients have written all their rows, and collects what they wrote.
+    pub async fn finish_all(mut self) -> Written {
+        self.collect().await
+    }
+
     /// Tells the clients to stop after their present row, and collects what they wrote.
     pub async fn finish(mut self) -> Written {
         self.stop.send_replace(true);
+        self.collect().await
+    }
+
+    async fn collect(&mut self) -> Written {
         let mut written = Written::default();
         while let Some(outcome) = self.tasks.join_next().await {
             // A panic of a client is a defect of the test.
@@ -93,6 +105,14 @@ impl Load {
             written.in_doubt.extend(outcome.in_doubt);
         }
         written
+    }
+}
+
+impl Written {
+    /// Together with what others wrote.
+    pub fn add(&mut self, other: Self) {
+        self.acknowledged.extend(other.acknowledged);
+        self.in_doubt.extend(other.in_doubt);
     }
 }
 

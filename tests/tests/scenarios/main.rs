@@ -5,6 +5,8 @@
 
 mod access;
 mod customer;
+mod dead_host;
+mod refusals;
 mod replay;
 mod support;
 mod table;

@@ -1,7 +1,7 @@
 //! What several stories need.
 
 use tests::sandbox::slot::Slot;
-use tests::sandbox::{Cluster, ClusterSpec, SandboxError};
+use tests::sandbox::{Cluster, ClusterSpec, SandboxError, Server, compare, replica};
 
 /// Result of a scenario: an error of the harness is a failure of the test.
 pub(crate) type Outcome = Result<(), SandboxError>;
@@ -29,4 +29,49 @@ pub(crate) async fn start(spec: ClusterSpec) -> Result<Running, SandboxError> {
         cluster,
         _slot: slot,
     })
+}
+
+/// Every table of every server has the first server's checksum.
+pub(crate) async fn tables_equal(servers: &[&Server]) -> Outcome {
+    match compare::all_equal(servers).await? {
+        Ok(tables) => assert!(!tables.is_empty(), "there are tables to compare"),
+        Err(difference) => panic!("{difference}"),
+    }
+    Ok(())
+}
+
+/// Exactly one of the survivors takes writes, and all others follow it with both threads.
+pub(crate) async fn one_primary(survivors: &[&Server]) -> Outcome {
+    let mut primaries = Vec::new();
+    for server in survivors {
+        if server.value("SELECT @@read_only").await? == "0" {
+            primaries.push(*server);
+        }
+    }
+    let [primary] = primaries.as_slice() else {
+        panic!(
+            "servers that take writes: {:?}",
+            primaries
+                .iter()
+                .map(|server| server.name())
+                .collect::<Vec<_>>()
+        )
+    };
+    assert!(
+        replica::status(primary).await?.is_none(),
+        "{} follows nobody",
+        primary.name()
+    );
+    for server in survivors
+        .iter()
+        .filter(|server| server.name() != primary.name())
+    {
+        let status = replica::must_status(server).await?;
+        assert_eq!(status.source()?, primary.host_port(), "{}", server.name());
+        replica::wait_until(server, "both threads", |status| {
+            Ok(status.io_running()? == "Yes" && status.sql_running()?)
+        })
+        .await?;
+    }
+    Ok(())
 }

@@ -1,0 +1,270 @@
+//! The dead host's three cases: it does not answer; it answers but its log cannot be read; it is slow.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tests::sandbox::accounts::APPLICATION;
+use tests::sandbox::deployment::{Deployment, DeploymentSpec};
+use tests::sandbox::gate::Mode;
+use tests::sandbox::load::{self, Load, LoadSpec, Written};
+use tests::sandbox::replica;
+use tests::sandbox::{ClusterSpec, SandboxError, ServerKind};
+
+use crate::support::{self, Outcome, Running};
+
+const NEEDS_CARE: i32 = 10;
+
+/// A cluster whose replicas lack the last of the rows that a client wrote; the primary is alive.
+struct Behind {
+    cluster: Running,
+    deployment: Deployment,
+    written: Written,
+    /// Rows that db3, the furthest replica, has.
+    furthest: std::collections::BTreeSet<u64>,
+}
+
+async fn behind(kind: ServerKind, spec: &DeploymentSpec) -> Result<Behind, SandboxError> {
+    let cluster = support::start(ClusterSpec::new(kind)).await?;
+    load::prepare(cluster.primary()).await?;
+    cluster.wait_caught_up().await?;
+    let deployment = Deployment::start(&cluster, spec).await?;
+    let mut written = Written::default();
+    // Three stretches of rows: db2 gets the first, db3 the first two, the third is on the primary alone.
+    for (stretch, held) in [(0, Some(1)), (1, Some(2)), (2, None)] {
+        let some = LoadSpec {
+            sessions: 1,
+            first_session: stretch,
+            rows: 20,
+            ..LoadSpec::default()
+        };
+        let login = cluster
+            .primary()
+            .login(APPLICATION.user, APPLICATION.password);
+        written.add(Load::start(&login, &some).finish_all().await);
+        if let Some(number) = held {
+            let place = cluster.hold_here(number).await?;
+            replica::wait_executed(cluster.server(number), &place).await?;
+        }
+    }
+    assert!(written.in_doubt.is_empty());
+    let furthest = load::rows(cluster.server(2)).await?;
+    assert_eq!((furthest.len(), written.acknowledged.len()), (40, 60));
+    Ok(Behind {
+        cluster,
+        deployment,
+        written,
+        furthest,
+    })
+}
+
+impl Behind {
+    fn survivors(&self) -> [&tests::sandbox::Server; 2] {
+        [self.cluster.server(1), self.cluster.server(2)]
+    }
+
+    /// Both survivors have exactly these rows and equal tables, and one follows the other.
+    async fn ends_with(&self, rows: &std::collections::BTreeSet<u64>) -> Outcome {
+        for server in self.survivors() {
+            assert_eq!(&load::rows(server).await?, rows, "{}", server.name());
+        }
+        support::tables_equal(&self.survivors()).await?;
+        support::one_primary(&self.survivors()).await
+    }
+
+    /// Nothing was decided: both are read-only, replicate from the old primary, and have what they had.
+    async fn is_untouched(&self) -> Outcome {
+        for server in self.survivors() {
+            assert_eq!(
+                server.value("SELECT @@read_only").await?,
+                "1",
+                "{}",
+                server.name()
+            );
+            let status = replica::must_status(server).await?;
+            assert_eq!(
+                status.source()?,
+                self.cluster.primary().host_port(),
+                "{}",
+                server.name()
+            );
+            // The receiver runs again, in vain; the applier never stopped.
+            assert_ne!(status.io_running()?, "No", "{}", server.name());
+            assert!(status.sql_running()?, "{}", server.name());
+        }
+        assert_eq!(load::rows(self.cluster.server(2)).await?, self.furthest);
+        Ok(())
+    }
+
+    fn newest_binlog(&self) -> PathBuf {
+        self.cluster
+            .primary()
+            .binlog_base()
+            .with_extension("000001")
+    }
+}
+
+/// A host that refuses connections, and one from which nothing comes back at all.
+async fn no_answer(kind: ServerKind, silent: bool) -> Outcome {
+    let scene = behind(kind, &DeploymentSpec::default()).await?;
+    scene.cluster.crash(0)?;
+    if silent {
+        scene.deployment.agent(0).freeze()?;
+        scene.cluster.gate(0).set_mode(Mode::Silent);
+    } else {
+        scene.deployment.agent(0).kill()?;
+    }
+    let run = scene
+        .deployment
+        .failover(scene.cluster.primary(), &[])
+        .await?;
+    assert!(
+        matches!(run.finished.code, Some(0 | NEEDS_CARE)),
+        "{:?}\n{}",
+        run.finished.code,
+        run.text()
+    );
+    // What the furthest replica had is everything that is known; the report says that more may have been.
+    assert!(run.mentions("unknown"), "{}", run.text());
+    scene.ends_with(&scene.furthest).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_refused_mysql_5_6() -> Outcome {
+    no_answer(ServerKind::MySql56, false).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_silent_mysql_5_6() -> Outcome {
+    no_answer(ServerKind::MySql56, true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_silent_mariadb_10_11() -> Outcome {
+    no_answer(ServerKind::MariaDb1011, true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_and_the_policy_says_stop() -> Outcome {
+    let spec = DeploymentSpec::default().failover("on_unreachable_log", "stop");
+    let scene = behind(ServerKind::MySql56, &spec).await?;
+    scene.cluster.crash(0)?;
+    scene.deployment.agent(0).kill()?;
+    let run = scene
+        .deployment
+        .failover(scene.cluster.primary(), &[])
+        .await?;
+    assert!(
+        matches!(run.finished.code, Some(1 | 12)),
+        "{:?}\n{}",
+        run.finished.code,
+        run.text()
+    );
+    scene.is_untouched().await
+}
+
+/// How the dead host's log is spoilt.
+#[derive(Debug, Clone, Copy)]
+enum Spoilt {
+    Missing,
+    Corrupt,
+}
+
+async fn unreadable(kind: ServerKind, how: Spoilt) -> Outcome {
+    let scene = behind(kind, &DeploymentSpec::default()).await?;
+    scene.cluster.crash(0)?;
+    let path = scene.newest_binlog();
+    match how {
+        Spoilt::Missing => std::fs::rename(&path, path.with_extension("away")).unwrap(),
+        Spoilt::Corrupt => {
+            // In the middle of what no survivor has.
+            let from = replica::must_status(scene.cluster.server(2))
+                .await?
+                .read()?
+                .offset;
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = (usize::try_from(from).unwrap() + bytes.len()) / 2;
+            bytes[middle] ^= 0x55;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let run = scene
+        .deployment
+        .failover(scene.cluster.primary(), &[])
+        .await?;
+    assert!(
+        matches!(run.finished.code, Some(1 | 12)),
+        "{:?}\n{}",
+        run.finished.code,
+        run.text()
+    );
+    assert!(
+        run.mentions("mysql-bin.000001"),
+        "the path in\n{}",
+        run.text()
+    );
+    scene.is_untouched().await?;
+
+    // The operator accepts the loss: now it goes on with what can be had.
+    let run = scene
+        .deployment
+        .failover(scene.cluster.primary(), &["--accept-loss"])
+        .await?;
+    assert!(
+        matches!(run.finished.code, Some(0 | NEEDS_CARE)),
+        "{:?}\n{}",
+        run.finished.code,
+        run.text()
+    );
+    let found = load::rows(scene.cluster.server(1)).await?;
+    assert!(found.is_superset(&scene.furthest) && scene.written.acknowledged.is_superset(&found));
+    assert!(
+        found.len() < scene.written.acknowledged.len(),
+        "the spoilt part cannot be there"
+    );
+    scene.ends_with(&found).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_missing_mysql_5_6() -> Outcome {
+    unreadable(ServerKind::MySql56, Spoilt::Missing).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_corrupt_mysql_5_6() -> Outcome {
+    unreadable(ServerKind::MySql56, Spoilt::Corrupt).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_corrupt_mariadb_10_11() -> Outcome {
+    unreadable(ServerKind::MariaDb1011, Spoilt::Corrupt).await
+}
+
+/// The host is alive and its agent gets one fiftieth of the CPU.
+async fn slow(kind: ServerKind) -> Outcome {
+    let scene = behind(kind, &DeploymentSpec::default()).await?;
+    scene.cluster.crash(0)?;
+    let starved = scene.deployment.agent(0);
+    let failover = scene.deployment.failover(scene.cluster.primary(), &[]);
+    tokio::pin!(failover);
+    let run = loop {
+        starved.freeze()?;
+        tokio::select! {
+            run = &mut failover => break run?,
+            () = tokio::time::sleep(Duration::from_millis(98)) => {}
+        }
+        starved.thaw()?;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    run.must_end_with(0);
+    scene.ends_with(&scene.written.acknowledged).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_host_is_slow_mysql_5_6() -> Outcome {
+    slow(ServerKind::MySql56).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_host_is_slow_mariadb_10_11() -> Outcome {
+    slow(ServerKind::MariaDb1011).await
+}
