@@ -7,10 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use manager::report::Report;
 use nix::sys::signal::Signal;
 use proto::tls::TlsPaths;
 use serde_json::{Value, json};
@@ -73,6 +75,8 @@ impl DeploymentSpec {
 #[derive(Debug)]
 pub struct Agent {
     name: String,
+    /// What it calls its server.
+    server: String,
     address: SocketAddr,
     config: PathBuf,
     state_dir: PathBuf,
@@ -88,6 +92,8 @@ pub struct Deployment {
     dir: PathBuf,
     binaries: Binaries,
     manager_config: PathBuf,
+    /// Number of the next report file.
+    reports: AtomicU32,
 }
 
 /// One end of a run of the manager.
@@ -95,8 +101,8 @@ pub struct Deployment {
 pub struct ManagerRun {
     /// Exit code, outputs and duration.
     pub finished: Finished,
-    /// The report in JSON, if one was written.
-    pub report: Option<Value>,
+    /// The report, if one was written.
+    pub report: Option<Report>,
 }
 
 impl ManagerRun {
@@ -156,8 +162,20 @@ impl Deployment {
             dir,
             binaries,
             manager_config,
+            reports: AtomicU32::new(1),
         };
-        try_join_all(deployment.agents.iter().map(Agent::start)).await?;
+        try_join_all(deployment.agents.iter().zip(cluster.servers()).map(
+            |(agent, server)| async move {
+                agent.start().await?;
+                // Agents run for weeks before a failover; here they get the moment to learn what they must remember.
+                if server.is_running() {
+                    agent.wait_acquainted().await
+                } else {
+                    Ok(())
+                }
+            },
+        ))
+        .await?;
         Ok(deployment)
     }
 
@@ -265,13 +283,32 @@ impl Deployment {
         })
     }
 
-    /// Runs a command of the manager to its end.
-    pub async fn run(&self, command: Command) -> Result<ManagerRun, SandboxError> {
+    /// Runs a `failover` command of the manager to its end and reads its report.
+    pub async fn run(&self, mut command: Command) -> Result<ManagerRun, SandboxError> {
+        let number = self.reports.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("report-{number}.json"));
+        command.arg("--report").arg(&path);
         let finished = blocking(move || tool::finish(command, None, MANAGER)).await?;
-        Ok(ManagerRun {
-            finished,
-            report: None,
-        })
+        let report = match fs::read(&path) {
+            Ok(text) => {
+                Some(
+                    serde_json::from_slice(&text).map_err(|error| SandboxError::Format {
+                        path,
+                        wanted: "a report of this build",
+                        detail: error.to_string(),
+                    })?,
+                )
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => {
+                return Err(SandboxError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+        };
+        Ok(ManagerRun { finished, report })
     }
 }
 
@@ -433,6 +470,7 @@ impl Agent {
         let log = dir.join(format!("{name}.log"));
         Ok(Self {
             name,
+            server: server_name(server),
             address,
             config,
             state_dir,
@@ -473,6 +511,24 @@ impl Agent {
                 }
             },
         )
+        .await
+    }
+
+    /// Waits until the agent has noted the facts about its server that it needs when the server is dead.
+    async fn wait_acquainted(&self) -> Result<(), SandboxError> {
+        let path = self
+            .state_dir
+            .join("servers")
+            .join(self.server.replace(':', "_"))
+            .join("remembered.json");
+        let what = format!("the agent of {} to know its server", self.name);
+        wait::until(&what, AGENT_START, || async {
+            Ok(if path.exists() {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("no {}", path.display()))
+            })
+        })
         .await
     }
 
