@@ -207,7 +207,7 @@ fn parts_that_do_not_meet_are_refused() {
     let [after_first, _, after_second, end] = &primary.places;
     let one = cut(primary.folder.path(), &at("bin.000009:4"), after_first);
     let three = cut(primary.folder.path(), after_second, end);
-    let feed = ChainFeed::growing(&[one.clone()]).unwrap();
+    let feed = ChainFeed::growing(std::slice::from_ref(&one)).unwrap();
     for wrong in [&three, &one] {
         let refused = feed.append(wrong);
         assert!(
