@@ -30,7 +30,7 @@ use super::replay::{self, Replayed};
 use super::{ReplicationError, credentials, drain, globals};
 use crate::mysqld::status::{ReplicaStatus, UsingGtid};
 use crate::mysqld::variables::Variables;
-use crate::mysqld::{Deadline, observe};
+use crate::mysqld::{Deadline, Remembered, observe};
 use crate::source::SourceIdentity;
 use crate::source::fault::FaultPlan;
 
@@ -121,7 +121,7 @@ pub async fn apply(
     // An earlier try may have killed the applier: its error is ours then.
     let interrupted = found
         .as_ref()
-        .is_some_and(|record| record.phase >= Phase::Replaying);
+        .is_some_and(|record| matches!(record.phase, Phase::Replaying | Phase::Repointing));
     let record = ChannelRecord::adopt(found, &request.operation, &status);
     let points_here = record.points_here(&status);
     let mut run = Apply {
@@ -143,7 +143,7 @@ pub async fn apply(
             return Err(failure);
         }
         if has_reached(&status, &request.until) {
-            return run.nothing_to_replay(status, Duration::ZERO, false).await;
+            return run.nothing_to_replay(status, None).await;
         }
     }
     let drained = if points_here || (interrupted && !status.applier_running) {
@@ -151,12 +151,14 @@ pub async fn apply(
     } else {
         run.drain(status, on_progress).await?
     };
-    if !points_here && let Some(status) = &drained.reached {
-        return run
-            .nothing_to_replay(status.clone(), drained.took, drained.started)
-            .await;
+    match &drained.reached {
+        Some(status) if !points_here => {
+            let status = status.clone();
+            run.nothing_to_replay(status, Some(&drained)).await
+        }
+        Some(_) => run.nothing_left(drained).await,
+        None => run.replay(drained, on_progress).await,
     }
-    run.replay(drained, on_progress).await
 }
 
 fn run_deadline(request: &ApplyRequest) -> Deadline {
@@ -281,8 +283,7 @@ impl Apply<'_> {
     async fn nothing_to_replay(
         mut self,
         status: ReplicaStatus,
-        took: Duration,
-        started: bool,
+        drained: Option<&AfterDrain>,
     ) -> Result<ApplyOutcome, ReplicationError> {
         let deadline = self.deadline();
         globals::restore(
@@ -300,15 +301,44 @@ impl Apply<'_> {
             executed_drained: Some(executed.clone()),
             executed_after: executed,
             gtid_executed: self.control.gtid_executed().await?,
-            half_transaction: false,
+            half_transaction: drained.is_some_and(|drained| drained.received.tail.is_some()),
             applier_killed: false,
-            applier_started: started,
+            applier_started: drained.is_some_and(|drained| drained.started),
             maybe_twice: Vec::new(),
-            drain: took,
+            drain: drained.map_or(Duration::ZERO, |drained| drained.took),
             switch: Duration::ZERO,
             replay: Duration::ZERO,
             connections: 0,
         })
+    }
+
+    /// The end of a replay that an earlier call had begun, and the server finished.
+    async fn nothing_left(mut self, drained: AfterDrain) -> Result<ApplyOutcome, ReplicationError> {
+        let deadline = self.deadline();
+        let halted = halt(
+            &mut self.control,
+            &self.variables,
+            &drained.received,
+            deadline,
+        )
+        .await?;
+        let executed = halted
+            .status
+            .executed
+            .ok_or_else(|| ReplicationError::ExecutedUnknown {
+                server: self.local.server().to_owned(),
+            })?;
+        let from = self
+            .record
+            .replay
+            .as_ref()
+            .map_or_else(|| executed.clone(), |replay| replay.from.clone());
+        let replayed = Replayed {
+            executed,
+            took: Duration::ZERO,
+            connections: 0,
+        };
+        self.conclude(drained, from, Duration::ZERO, replayed).await
     }
 
     async fn replay(
@@ -416,7 +446,11 @@ impl Apply<'_> {
         if self.record.original.is_none() {
             let status = self.control.replica().await?;
             let session = &mut self.control.session;
-            let files = observe::read(session, limit).await?.remembered;
+            let files = match Remembered::load(&self.local.state_folder) {
+                Ok(Some(known)) => known,
+                // Never observed, or damaged: the living server says it again.
+                _ => observe::read(session, limit).await?.remembered,
+            };
             let found =
                 credentials::find(self.local, session, &status, &self.variables, &files, limit)
                     .await?;

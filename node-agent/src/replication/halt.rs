@@ -5,6 +5,25 @@
 //! inside a transaction, the applier's thread is killed *instead of* stopped (after a STOP it is too late on 5.6 and
 //! MariaDB). The half transaction is rolled back, the executed position is its start, and the server reports 1756 or
 //! 1593, which CHANGE and START clear. What cannot be rolled back, changes of non-transactional tables, is reported.
+//!
+//! # Temporary tables of the applier
+//!
+//! A replay from the executed position is right only if the temporary tables that statements created are still open.
+//! Seen with statement format on MySQL 5.6.24 and MariaDB 10.11 (single-threaded and with 4 parallel threads), by
+//! `Slave_open_temp_tables` and by replaying an `INSERT .. SELECT` from such a table:
+//!
+//! | act | temporary tables |
+//! |---|---|
+//! | STOP of the applier, or KILL of its idle thread | stay open |
+//! | CHANGE MASTER with both threads stopped (relay logs deleted) | stay open |
+//! | `SET GLOBAL relay_log_info_repository` to TABLE and back (5.6) | stay open |
+//! | format description with `created` not zero | dropped: the local source zeroes it |
+//! | RESET SLAVE ALL | dropped: a promoted server has none of the dead primary's sessions left |
+//! | end of mysqld | gone: a replay of statements that use them stops with 1146, as any restart of a replica does |
+//!
+//! So CHANGE is safe while some are open. One case is not: a half transaction that itself created one. KILL rolls the
+//! transaction back but leaves the table, and its second CREATE fails on 5.6 with 1050, which is reported as the
+//! applier's failure (MariaDB replays it).
 
 use std::time::Duration;
 
@@ -106,10 +125,11 @@ async fn kill(
     }
 }
 
-/// Process list id of the applier's coordinating thread.
+/// Process list id of the applier's coordinating thread. The receiver must stand still.
 ///
-/// MariaDB's process list names it. MySQL's does not; `performance_schema` does, where 5.6 gives workers the same name:
-/// the coordinator is the oldest. Without `performance_schema` the thread whose state is the one of the status is it.
+/// MariaDB's process list names it. MySQL's does not; `performance_schema` does from 5.7 on, but 5.6 knows no process
+/// list id there. Then it is the `system user` thread whose state is the one of the status; with the receiver stopped,
+/// all others are its workers, which it started later.
 async fn applier_thread(
     control: &mut Control,
     status: &ReplicaStatus,
@@ -135,15 +155,27 @@ async fn applier_thread(
     if let Some(thread) = found.and_then(|text| text.parse().ok()) {
         return Ok(Some(thread));
     }
-    if status.applier_state.is_empty() {
-        return Ok(None);
+    let rows = control
+        .session
+        .query_rows(
+            "SELECT ID, STATE FROM information_schema.PROCESSLIST WHERE USER='system user' ORDER BY ID",
+            limit,
+        )
+        .await?;
+    let mut threads = Vec::with_capacity(rows.len());
+    for row in &rows {
+        threads.push((row.number("ID")?, row.text_or_empty("STATE").to_owned()));
     }
-    let by_state = format!(
-        "SELECT ID FROM information_schema.PROCESSLIST WHERE USER='system user' AND STATE={} ORDER BY ID LIMIT 1",
-        crate::mysqld::session::quote(&status.applier_state)
-    );
-    let found = control.session.query_value(&by_state, limit).await?;
-    Ok(found.and_then(|text| text.parse().ok()))
+    Ok(coordinator(&threads, &status.applier_state))
+}
+
+/// The thread in this state, else the oldest. The process list cuts states at 64 characters.
+fn coordinator(threads: &[(u64, String)], applier_state: &str) -> Option<u64> {
+    threads
+        .iter()
+        .find(|(_, state)| !state.is_empty() && applier_state.starts_with(state.as_str()))
+        .or_else(|| threads.first())
+        .map(|(id, _)| *id)
 }
 
 /// Waits until the applier stands still.
@@ -169,5 +201,32 @@ async fn stopped(
             });
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coordinator_is_found_by_its_state_or_its_age() {
+        let waiting = "Slave has read all relay log; waiting for the slave I/O thread to update it";
+        let list = |states: &[(u64, &str)]| -> Vec<(u64, String)> {
+            states
+                .iter()
+                .map(|(id, state)| (*id, (*state).to_owned()))
+                .collect()
+        };
+        let cut = "Slave has read all relay log; waiting for the slave I/O thread t";
+        assert_eq!(
+            coordinator(&list(&[(8, ""), (11, cut), (12, "x")]), waiting),
+            Some(11)
+        );
+        let workers = list(&[
+            (11, "updating"),
+            (12, "Waiting for an event from Coordinator"),
+        ]);
+        assert_eq!(coordinator(&workers, waiting), Some(11));
+        assert_eq!(coordinator(&[], waiting), None);
     }
 }

@@ -12,10 +12,6 @@
 //! - **Never RESET MASTER**, and no CHANGE before the relay logs it would delete are kept aside.
 //!
 //! What is not done here: who may call (epochs: `rpc`), and one call at a time per server, which the caller ensures.
-//!
-//! # Temporary tables
-//!
-//! See [`halt`] for what real servers do with temporary tables of the applier across STOP and CHANGE.
 
 pub mod apply;
 pub mod channel;
