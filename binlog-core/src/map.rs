@@ -706,10 +706,10 @@ impl Map {
                 return Ok(self.skip_empty(place));
             }
             if piece.end() == *position {
-                return Ok(Place {
+                return Ok(self.skip_empty(next.unwrap_or(Place {
                     piece: i,
                     offset: piece.to,
-                });
+                })));
             }
         }
         Err(LogError::NotHeld {

@@ -118,11 +118,15 @@ pub(crate) fn compare(basename: &Path, relay: &RelayLogs, scratch: &Path) -> Com
             if *end > range.to {
                 break;
             }
+            if bytes[4] == binlog_core::EventType::STOP.0 {
+                // A receiver does not count the Stop event: nobody ever stands behind it.
+                continue;
+            }
             compared.ends += 1;
             let served = serve(relay, &truth, range, start, end, bytes, &output);
             match served {
                 Ok(()) => compared.served += 1,
-                Err(why) => println!("{end}: {why}"),
+                Err(why) => eprintln!("{end}: {why}"),
             }
             assert_eq!(
                 relay.event_before(end).unwrap(),
