@@ -454,11 +454,7 @@ impl Apply<'_> {
             let found =
                 credentials::find(self.local, session, &status, &self.variables, &files, limit)
                     .await?;
-            let heartbeat = session
-                .query_row("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", limit)
-                .await?
-                .map(|row| row.text_or_empty("Value").to_owned())
-                .filter(|period| !period.is_empty());
+            let heartbeat = self.control.heartbeat_period(limit).await?;
             self.record.original = Some(OriginalChannel::of(&status, &found, heartbeat));
         }
         self.record.phase = Phase::Replaying;

@@ -99,6 +99,21 @@ impl Control {
         self.replica().await
     }
 
+    /// Heartbeat period of the channel in seconds, as the server prints it. Every CHANGE that does not name it sets it
+    /// to half of `slave_net_timeout`.
+    pub(super) async fn heartbeat_period(
+        &mut self,
+        limit: Duration,
+    ) -> Result<Option<String>, ReplicationError> {
+        let row = self
+            .session
+            .query_row("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", limit)
+            .await?;
+        Ok(row
+            .map(|row| row.text_or_empty("Value").to_owned())
+            .filter(|period| !period.is_empty()))
+    }
+
     /// The server's number.
     pub(super) async fn server_id(&mut self) -> Result<u32, ReplicationError> {
         let text = self

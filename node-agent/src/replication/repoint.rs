@@ -109,7 +109,10 @@ async fn change(
     globals::remember(&mut record, &variables);
     let original = match record.original.take() {
         Some(original) => original,
-        None => unchanged(local, &settled.status),
+        None => {
+            let heartbeat = control.heartbeat_period(small(deadline)).await?;
+            unchanged(local, &settled.status, heartbeat)
+        }
     };
     let options = options(control, &original, request);
     record.original = Some(original);
@@ -128,7 +131,7 @@ async fn change(
 
 /// Settings of a channel that no replay touched. Its password stays in the server, which keeps what a CHANGE does not
 /// name; an account of the configuration replaces it.
-fn unchanged(local: &Local, status: &ReplicaStatus) -> OriginalChannel {
+fn unchanged(local: &Local, status: &ReplicaStatus, heartbeat: Option<String>) -> OriginalChannel {
     let user = local
         .replication_user
         .clone()
@@ -142,7 +145,7 @@ fn unchanged(local: &Local, status: &ReplicaStatus) -> OriginalChannel {
         password,
         found_in,
     };
-    OriginalChannel::of(status, &credentials, None)
+    OriginalChannel::of(status, &credentials, heartbeat)
 }
 
 fn options(
