@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::demo;
 use crate::sandbox::accounts::{AGENT, APPLICATION, Account, MONITOR, REPLICATION};
 use crate::sandbox::error::chain;
 use crate::sandbox::replica;
@@ -23,6 +24,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Kill the primary of three servers whose replicas lag, fail over, and show what happened and how long it took.
+    Demo {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+    },
     /// Fetch servers into the cache, so that later runs need no network.
     Fetch {
         /// Names of servers; all if none is given.
@@ -64,6 +71,7 @@ fn parse_option(given: &str) -> Result<(String, String), String> {
 /// Parses the arguments and runs the command.
 pub async fn run() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Demo { server } => show_demo(server).await,
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
             server,
@@ -87,6 +95,22 @@ pub async fn run() -> ExitCode {
             eprintln!("sandbox: {}", chain(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn show_demo(server: ServerKind) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    // When interrupted, everything that runs is dropped with the future, which ends servers and agents.
+    tokio::select! {
+        end = demo::run(server, print) => match end? {
+            demo::End::Good => Ok(()),
+            demo::End::Bad => Err(SandboxError::Tool {
+                command: "mha-manager failover".to_owned(),
+                status: "another exit code than 0".to_owned(),
+                output: "see the report above".to_owned(),
+            }),
+        },
+        () = interrupted.wait() => Ok(()),
     }
 }
 

@@ -6,5 +6,7 @@
 //! [`scenario`] holds what the scenario tests share.
 
 pub mod cli;
+pub mod demo;
+pub mod drill;
 pub mod sandbox;
 pub mod scenario;

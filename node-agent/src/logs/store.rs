@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use binlog_core::Manifest;
@@ -114,7 +115,10 @@ impl SegmentStore {
 
     /// The folder of an operation, created and marked as the cluster's if needed.
     pub fn prepare(&self, cluster: &str, operation: &str) -> Result<PathBuf, StoreError> {
+        // Segments of one operation arrive at the same time, and each wants the mark to be there.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let folder = self.folder(operation)?;
+        let _marking = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         durable::create_private_directory(&folder)?;
         let owner = folder.join(OWNER_FILE);
         match durable::read_json::<OwnerRecord>(&owner)? {

@@ -49,6 +49,19 @@ fn an_operation_stays_with_its_cluster() {
 }
 
 #[test]
+fn segments_that_arrive_together_find_their_folder() {
+    let (_folder, store) = store(Duration::from_secs(60));
+    for round in 0..20 {
+        let operation = format!("op-{round}");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| store.prepare("app1", &operation).unwrap());
+            }
+        });
+    }
+}
+
+#[test]
 fn more_than_the_disk_has_is_refused_with_both_numbers() {
     let (_folder, store) = store(Duration::from_secs(60));
     store.require_space(1).unwrap();
