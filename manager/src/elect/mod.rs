@@ -10,7 +10,7 @@
 //! 7. nobody.
 //!
 //! "First" is configured order; "latest" are those that received most. `Differs from MHA:` positions are compared by
-//! number, not by text (999999 comes before 1000000); a stopped applier with an error, filters and errant transactions
+//! number, not by text (999999 comes before 1000000), and a rotation alone is no delay ([`unfit`]); a stopped applier with an error, filters and errant transactions
 //! make a server unfit, where MHA would elect it and fail or lose data.
 
 mod unfit;

@@ -174,8 +174,18 @@ fn table_of_unfitness() {
             "",
         ),
         (
-            "latest reads a later file",
+            "the primary's log has just rotated",
             |t| t.survivors.get_mut(1).unwrap().replica.read = Some(at("2:4")),
+            "",
+        ),
+        (
+            "the later file alone is beyond the limit",
+            |t| t.survivors.get_mut(1).unwrap().replica.read = Some(at("2:100000001")),
+            "its applier is too far behind",
+        ),
+        (
+            "two files later",
+            |t| t.survivors.get_mut(1).unwrap().replica.read = Some(at("3:4")),
             "its applier is too far behind",
         ),
         (

@@ -70,7 +70,7 @@ impl fmt::Display for Unfit {
                 limit_bytes,
             } => write!(
                 f,
-                "its applier is too far behind: executed {executed}, latest received {latest}, limit {limit_bytes} bytes in the same file"
+                "its applier is too far behind: executed {executed}, latest received {latest}, limit {limit_bytes} bytes"
             ),
             Self::NewerVersion { own, oldest } => {
                 write!(
@@ -118,7 +118,10 @@ pub(super) fn reasons(
     found
 }
 
-/// MHA's rule: the latest reads in a later file, or is more than the limit ahead in the same file.
+/// The latest is more than the limit ahead in the same file, or reads two files later or more.
+///
+/// Differs from MHA: there one file later is enough, so that a rotation of the primary's log a moment before its death
+/// excludes every replica that is not the latest. Here the part of the later file is measured against the limit.
 fn delayed(
     survivor: &Survivor,
     latest: Option<&BinlogPosition>,
@@ -129,9 +132,16 @@ fn delayed(
     if !policy.check_delay || survivor.facts.unfinished_replay.is_some() {
         return None;
     }
-    let behind = latest.file > executed.file
-        || (latest.file == executed.file
-            && latest.offset > executed.offset.saturating_add(policy.max_delay_bytes));
+    let files = latest
+        .file
+        .sequence()
+        .saturating_sub(executed.file.sequence());
+    let limit = policy.max_delay_bytes;
+    let behind = match files {
+        0 => latest.offset > executed.offset.saturating_add(limit),
+        1 => latest.offset > limit,
+        _ => true,
+    };
     behind.then(|| Unfit::Delayed {
         executed: executed.clone(),
         latest: latest.clone(),

@@ -137,6 +137,7 @@ fn drop_second_transaction(path: &Path) {
         from,
         to,
         segment_offset,
+        length: to - from,
     };
     manifest.extents = vec![
         part(extent.from, extent.from + 214, place),
