@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use proto::tls::TlsPaths;
 
+use crate::source::fault::FaultPlan;
+
 mod error;
 mod raw;
 mod resolve;
@@ -39,6 +41,8 @@ pub struct Config {
     pub segment_keep: Duration,
     /// Servers of this host, in the order of the file; never empty, names unique.
     pub servers: Vec<ServerConfig>,
+    /// Faults injected into every replay, from the hidden key `testing.replay_faults`; empty except in tests.
+    pub replay_faults: FaultPlan,
 }
 
 /// How connections are protected.

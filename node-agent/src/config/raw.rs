@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::source::fault::FaultPlan;
+
 /// The file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,17 @@ pub(super) struct RawConfig {
     #[serde(default = "default_segment_keep_days")]
     pub(super) segment_keep_days: u32,
     pub(super) servers: Vec<RawServer>,
+    /// Not documented to operators.
+    #[serde(default)]
+    pub(super) testing: RawTesting,
+}
+
+/// `testing`: what the scenario tests need of the shipped program.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTesting {
+    #[serde(default)]
+    pub(super) replay_faults: FaultPlan,
 }
 
 /// `tls`.

@@ -63,6 +63,7 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
         security,
         segment_keep: DAY.saturating_mul(u32::try_from(keep_days).unwrap_or(u32::MAX)),
         servers,
+        replay_faults: raw.testing.replay_faults,
     })
 }
 

@@ -53,6 +53,26 @@ fn a_short_configuration_gets_the_documented_defaults() {
         folder.0.path().join("state/servers/db1_3306")
     );
     assert!(config.server("db2:3306").is_none());
+    assert!(config.replay_faults.faults.is_empty());
+}
+
+#[test]
+fn replay_faults_are_read_only_from_the_key_for_tests() {
+    let folder = Folder::new();
+    let parse = |testing: &str| {
+        folder.parse(&format!(
+            "name: db1\nlisten: 127.0.0.1:0\nplaintext: true\n{SERVER}testing: {testing}\n"
+        ))
+    };
+    let config =
+        parse("{replay_faults: [cut after 700 bytes, freeze 9 s after 30 events]}").unwrap();
+    assert_eq!(config.replay_faults.faults.len(), 2);
+    for refused in ["{replay_faults: [crash after 700 bytes]}", "{anything: 1}"] {
+        assert!(
+            matches!(parse(refused), Err(ConfigError::Syntax { .. })),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) async fn handle(
                 until,
                 source,
                 stall: work.context.deadline,
-                faults: crate::source::fault::FaultPlan::default(),
+                faults: work.agent.config.replay_faults.clone(),
             };
             let mut report = |status: ApplyStatus| progress.report(moving(status));
             let outcome = replication::apply(&local, &request, &mut report)

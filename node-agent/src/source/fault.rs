@@ -1,8 +1,8 @@
 //! Faults a test can inject into a local source.
 //!
 //! A plan is part of [`super::SourceConfig`] and empty unless set. In the shipped agent nothing sets it except a hidden
-//! configuration key under `testing`, which exists for the scenarios that cut a replay at random points; no call
-//! over the network reaches it. A fault reads `cut after 1000 bytes`, `stall 2.5 s after 30 events`,
+//! configuration key `testing.replay_faults`, which exists for the scenarios that cut a replay at random points; no
+//! call over the network reaches it. Every replay starts the plan anew. A fault reads `cut after 1000 bytes`, `stall 2.5 s after 30 events`,
 //! `freeze 9 s after 4096 bytes`.
 
 use std::collections::VecDeque;

@@ -50,7 +50,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub use auth::ReplayAccount;
 pub use chain_feed::ChainFeed;
@@ -211,6 +211,9 @@ impl LocalSource {
         let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
         let listener = TcpListener::bind(address).await.map_err(bind)?;
         let port = listener.local_addr().map_err(bind)?.port();
+        if !config.faults.faults.is_empty() {
+            warn!(faults = ?config.faults.faults, "this local source is told to fail, for a test");
+        }
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared::new(config, account.clone(), stop.clone()));
         let progress = shared.progress.subscribe();
