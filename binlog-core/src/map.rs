@@ -498,6 +498,15 @@ impl Map {
             }
         }
         self.pieces = pieces;
+        // A Rotate that nothing describes is of no use to anyone.
+        while self.pieces.first().is_some_and(|first| {
+            !first.has_data && first.to > first.from && self.format_of(0, &first.file).is_none()
+        }) {
+            self.pieces.remove(0);
+            if let Some(first) = self.pieces.first_mut() {
+                first.join = Join::Broken;
+            }
+        }
         Ok(())
     }
 
@@ -633,6 +642,33 @@ impl Map {
             })?;
         }
         Ok(())
+    }
+
+    /// The format description of the primary's `file` in force at a piece.
+    ///
+    /// When the primary's Rotate comes, a receiver opens a new relay log without repeating the format description. If that
+    /// is the oldest one kept, the Rotate alone is held of its file: the next file's description, of the same server and
+    /// with the same setting, describes it as well.
+    pub(crate) fn format_of(&self, piece: usize, file: &BinlogFileName) -> Option<FormatRef> {
+        let before = self.pieces.iter().take(piece + 1).rev();
+        let after = self.pieces.iter().skip(piece + 1);
+        let events = self.pieces.get(piece).filter(|piece| piece.file == *file);
+        // Events without checksums under a description that announces them, or the other way round, would be misread.
+        let fits =
+            |format: &FormatRef| events.is_none_or(|events| events.checksum == format.checksum);
+        let own = before
+            .chain(after)
+            .filter(|piece| piece.file == *file)
+            .find_map(|piece| piece.format.clone());
+        let borrowed = || {
+            let events = events.filter(|events| !events.has_data && events.rotate_to.is_some())?;
+            let next = self
+                .pieces
+                .get(piece + 1)
+                .filter(|next| next.join == Join::NextFile && next.origin == events.origin);
+            next.and_then(|next| next.format.clone())
+        };
+        own.or_else(borrowed).filter(fits)
     }
 
     /// Contiguous ranges, ascending.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::end::LogEnd;
 use crate::error::LogError;
-use crate::event::{EventType, FLAG_IN_USE, FormatDescription};
+use crate::event::{EventType, FIRST_EVENT, FLAG_IN_USE, FormatDescription};
 use crate::extent::{EventDigest, Located, Survey, UnfinishedTail};
 use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
 use crate::map::Map;
@@ -19,7 +19,7 @@ use crate::mariadb_position;
 use crate::position::{
     BinlogFileName, BinlogPosition, RelayFileName, RelayPosition, ServerId, StreamRange,
 };
-use crate::reader::{EventReader, FileEnd, Step};
+use crate::reader::{EventReader, FileEnd, RawEvent, Step};
 use crate::relay_walk::{Kind, RelayWalk, classify};
 use crate::segment::plan::{self, CutPlan};
 use crate::unfinished;
@@ -227,40 +227,85 @@ impl RelayLogs {
         Ok(map)
     }
 
-    /// The primary's file in which the oldest relay log starts, where its own head does not say so: from the first Rotate
-    /// found, else what the receiver reads.
+    /// The primary's file in which the oldest relay log starts, where its own head does not say so. What follows must
+    /// prove it: the primary's Rotate at the end of that file; a Rotate that states exactly the place reached; a format
+    /// description of the same file behind a Rotate to its start; without any Rotate, what the receiver reads.
     fn first_file(&self) -> Result<Option<BinlogFileName>, LogError> {
-        let mut place: Option<u64> = None;
+        let mut namer = Namer::default();
         for (_, path) in &self.files {
             let mut reader = EventReader::open(path)?;
-            let mut found = ControlFlow::Continue(());
             while let Step::Event(event) = reader.step()? {
-                match classify(&event, self.owner, place) {
-                    Kind::States { position, .. } => {
-                        // The same file if it goes on there, the one before if a new file starts.
-                        let file = match place {
-                            Some(at) if position.offset >= at => Some(position.file),
-                            Some(_) if position.offset == crate::event::FIRST_EVENT => {
-                                position.file.previous()
-                            }
-                            Some(_) => None,
-                            None => Some(position.file),
-                        };
-                        found = ControlFlow::Break(file);
-                    }
-                    Kind::Rotate { to } => found = ControlFlow::Break(to.file.previous()),
-                    Kind::Data => place = Some(u64::from(event.header.log_pos)),
-                    Kind::Local | Kind::Format | Kind::Artificial | Kind::Malformed => {}
-                }
-                if let ControlFlow::Break(file) = found {
+                if let ControlFlow::Break(file) = namer.see(&event, self.owner) {
                     return Ok(file);
                 }
             }
         }
-        let latest = self.latest.as_ref();
+        let latest = self.latest.as_ref().filter(|_| namer.stated.is_none());
         Ok(latest
-            .filter(|latest| place.is_none_or(|at| at <= latest.offset))
+            .filter(|latest| namer.place.is_none_or(|at| u64::from(at) <= latest.offset))
             .map(|latest| latest.file.clone()))
+    }
+}
+
+/// Finds the name of the file in which a relay log starts.
+#[derive(Debug, Default)]
+struct Namer {
+    /// log_pos of the last event, modulo 2^32.
+    place: Option<u32>,
+    /// What tells the primary's file from another one of the same name.
+    format: Option<(u32, u32)>,
+    /// A Rotate to the start of a file: of the same one after a reconnection with GTIDs, else of a later one.
+    stated: Option<BinlogFileName>,
+}
+
+impl Namer {
+    #[allow(clippy::cast_possible_truncation)]
+    fn see(
+        &mut self,
+        event: &RawEvent<'_>,
+        owner: ServerId,
+    ) -> ControlFlow<Option<BinlogFileName>> {
+        let header = &event.header;
+        match classify(event, owner, self.place.map(u64::from)) {
+            Kind::Rotate { to } if self.stated.is_none() => ControlFlow::Break(to.file.previous()),
+            Kind::States {
+                position,
+                by_receiver,
+            } if self.stated.is_none() => match self.place {
+                None => ControlFlow::Break(Some(position.file)),
+                Some(at)
+                    if position.offset as u32 == at
+                        || (by_receiver && position.offset > u64::from(at)) =>
+                {
+                    ControlFlow::Break(Some(position.file))
+                }
+                Some(_) if position.offset == FIRST_EVENT => {
+                    self.stated = Some(position.file);
+                    ControlFlow::Continue(())
+                }
+                Some(_) => ControlFlow::Break(None),
+            },
+            Kind::Format => {
+                let identity = (header.timestamp, header.server_id);
+                match self.stated.take() {
+                    Some(file) => {
+                        ControlFlow::Break(Some(file).filter(|_| self.format == Some(identity)))
+                    }
+                    None => {
+                        self.format = Some(identity);
+                        ControlFlow::Continue(())
+                    }
+                }
+            }
+            Kind::Data if self.stated.is_none() => {
+                self.place = Some(header.log_pos);
+                ControlFlow::Continue(())
+            }
+            Kind::Local | Kind::Artificial => ControlFlow::Continue(()),
+            Kind::Malformed | Kind::Rotate { .. } | Kind::States { .. } | Kind::Data => {
+                ControlFlow::Break(None)
+            }
+        }
     }
 }
 
@@ -272,7 +317,7 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    pub(crate) fn see(&mut self, event: &crate::reader::RawEvent<'_>) {
+    pub(crate) fn see(&mut self, event: &RawEvent<'_>) {
         if self.last.is_none() && FormatDescription::parse(event.bytes).is_some() {
             self.in_use = event.header.has_flag(FLAG_IN_USE);
         }

@@ -178,6 +178,7 @@ impl RelayWalk {
                 self.stated(position, by_receiver, event, source);
             }
             Kind::Rotate { to } => {
+                self.builder.set_origin(event.header.server_id);
                 self.place(event, source, &to.file.previous());
                 if self.builder.at().is_some() {
                     self.builder

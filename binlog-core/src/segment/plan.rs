@@ -176,7 +176,13 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
     let head = if begins_with_format {
         None
     } else {
-        Some(format_of(map, first, &range.from.file)?)
+        {
+            let file = &range.from.file;
+            Some(
+                map.format_of(first.piece, file)
+                    .ok_or_else(|| LogError::NoFormatDescription { file: file.clone() })?,
+            )
+        }
     };
     let origin = map
         .pieces
@@ -267,24 +273,6 @@ impl Planner<'_> {
         }
         Ok(())
     }
-}
-
-/// The format description of `file` in force at a place.
-fn format_of(map: &Map, place: Place, file: &BinlogFileName) -> Result<FormatRef, LogError> {
-    let before = map.pieces.iter().take(place.piece + 1).rev();
-    let after = map.pieces.iter().skip(place.piece + 1);
-    let checksum = map
-        .pieces
-        .get(place.piece)
-        .filter(|piece| piece.file == *file)
-        .map(|piece| piece.checksum);
-    before
-        .chain(after)
-        .filter(|piece| piece.file == *file)
-        .find_map(|piece| piece.format.clone())
-        // Events without checksums under a description that announces them, or the other way round, would be misread.
-        .filter(|format| checksum.is_none_or(|checksum| checksum == format.checksum))
-        .ok_or_else(|| LogError::NoFormatDescription { file: file.clone() })
 }
 
 /// Bytes behind `to` that will never be served: of an unfinished transaction, and torn or damaged ones.
