@@ -31,7 +31,7 @@ fn put(agent: &Running, size: usize) -> (Vec<u8>, v1::SegmentInfo) {
             "to": {"file": "mysql-bin.000001", "offset": 880 + size - 4},
         },
         "extents": [{
-            "file": "mysql-bin.000001", "from": 880, "to": 880 + size - 4, "segment_offset": 4,
+            "file": "mysql-bin.000001", "from": 880, "to": 880 + size - 4, "segment_offset": 4, "length": size - 4,
         }],
         "events": 1,
         "transactions": 1,
