@@ -19,6 +19,7 @@ pub mod observe;
 pub mod plan;
 pub mod prompt;
 pub mod proof;
+pub mod release;
 pub mod report;
 #[cfg(test)]
 mod testing;

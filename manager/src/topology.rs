@@ -199,13 +199,17 @@ pub struct Topology {
     pub survivors: Vec<Survivor>,
     /// Servers left aside.
     pub left_aside: Vec<LeftAside>,
+    /// Replicas that already follow the server an earlier run promoted.
+    pub following: Vec<String>,
 }
 
 /// What the operator allows beyond the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Assurances {
+pub struct Assurances<'a> {
     /// The operator states that the old primary is off.
     pub primary_is_off: bool,
+    /// A server that an earlier run for the same dead primary has promoted.
+    pub promoted: Option<&'a str>,
 }
 
 /// Sorts the servers of a snapshot.
@@ -216,7 +220,7 @@ pub fn sort(
     config: &ClusterConfig,
     dead: &ServerConfig,
     snapshot: &Snapshot,
-    assurances: Assurances,
+    assurances: Assurances<'_>,
 ) -> Result<Topology, Refusal> {
     let evidence = evidence(dead, snapshot);
     let verdict = verdict::judge(&evidence);
@@ -232,9 +236,22 @@ pub fn sort(
         });
     }
     let mut survivors: Vec<Survivor> = Vec::new();
-    let mut left_aside = Vec::new();
+    let (mut left_aside, mut following) = (Vec::new(), Vec::new());
+    let promoted = assurances
+        .promoted
+        .and_then(|name| config.servers.iter().find(|s| s.name == name));
     for server in config.servers.iter().filter(|s| s.name != dead.name) {
         match survivor(server, snapshot) {
+            Err(Refusal::NotAReplica { .. }) if promoted.is_some_and(|p| p.name == server.name) => {
+            }
+            Ok(found)
+                if promoted.is_some_and(|p| {
+                    found.facts.unfinished_replay.is_none()
+                        && same_address(&source_address(&found.replica), &p.address)
+                }) =>
+            {
+                following.push(found.server);
+            }
             Ok(found) => survivors.push(found),
             Err(refusal) if server.ignore_fail => left_aside.push(LeftAside {
                 server: server.name.clone(),
@@ -253,12 +270,14 @@ pub fn sort(
             });
         }
     }
-    let Some(first) = survivors.first() else {
+    if survivors.is_empty() && promoted.is_none() {
         return Err(Refusal::NoSurvivor {
             dead: dead.name.clone(),
         });
-    };
-    let identity = identity.unwrap_or_else(|| identity_by_replica(first));
+    }
+    let identity = identity
+        .or_else(|| survivors.first().map(identity_by_replica))
+        .unwrap_or_else(nobody);
     Ok(Topology {
         dead: dead.name.clone(),
         verdict,
@@ -267,6 +286,7 @@ pub fn sort(
         identity,
         survivors,
         left_aside,
+        following,
     })
 }
 
@@ -419,6 +439,19 @@ fn identity_by_replica(survivor: &Survivor) -> Identity {
         server_uuid: survivor.replica.source_uuid.clone(),
         gtid_mode: text(|i| &i.gtid_mode),
         binlog_checksum: text(|i| &i.binlog_checksum),
+        log_bin_basename: String::new(),
+    }
+}
+
+/// Nobody is left who would be told.
+fn nobody() -> Identity {
+    Identity {
+        flavor: Flavor::Mysql,
+        version: String::new(),
+        server_id: 0,
+        server_uuid: String::new(),
+        gtid_mode: String::new(),
+        binlog_checksum: String::new(),
         log_bin_basename: String::new(),
     }
 }

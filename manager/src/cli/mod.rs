@@ -3,6 +3,7 @@
 
 mod certs;
 mod failover;
+mod release;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,6 +27,8 @@ enum Command {
     Certs(certs::CertsCommand),
     /// Replace a dead primary: bring all survivors to the furthest known point, promote one, repoint the others.
     Failover(failover::FailoverArgs),
+    /// Let the mysqld of a deposed primary start again: end the hold that a failover left on it.
+    Release(release::ReleaseArgs),
 }
 
 /// Where a command writes.
@@ -83,6 +86,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) 
         Ok(cli) => match cli.command {
             Command::Certs(command) => certs::run(command, streams),
             Command::Failover(args) => failover::run(args, streams),
+            Command::Release(args) => release::run(args, streams),
         },
         Err(error) => {
             let text = error.render();

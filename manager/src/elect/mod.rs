@@ -41,6 +41,8 @@ pub enum Rule {
     FitLatest,
     /// The first that is fit.
     Fit,
+    /// An earlier run has promoted it already.
+    AlreadyPromoted,
 }
 
 impl fmt::Display for Rule {
@@ -52,6 +54,7 @@ impl fmt::Display for Rule {
             Self::Preferred => "preferred candidate",
             Self::FitLatest => "received most of those that are fit",
             Self::Fit => "first in order of those that are fit",
+            Self::AlreadyPromoted => "promoted already by an interrupted run",
         })
     }
 }
@@ -108,6 +111,17 @@ pub fn elect(
 ) -> Result<Election, Refusal> {
     let candidates = candidates(config, topology);
     decide(&candidates, &config.failover, forced)
+}
+
+/// No election: an earlier run has decided.
+#[must_use]
+pub fn decided_before(winner: &str) -> Election {
+    Election {
+        winner: winner.to_owned(),
+        rule: Rule::AlreadyPromoted,
+        losers: Vec::new(),
+        latest: Vec::new(),
+    }
 }
 
 /// What the rules look at.

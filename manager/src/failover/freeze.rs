@@ -25,12 +25,19 @@ pub(super) struct NotFrozen {
     pub(super) held: bool,
 }
 
-/// Number of agents of the survivors.
-pub(super) fn agents_of(config: &ClusterConfig, topology: &Topology) -> usize {
+/// Number of agents of the survivors and of `also`.
+pub(super) fn agents_of<'a>(
+    config: &ClusterConfig,
+    topology: &'a Topology,
+    also: impl Iterator<Item = &'a String>,
+) -> usize {
+    let also: Vec<&String> = also.chain(&topology.following).collect();
     let mut agents: Vec<&str> = config
         .servers
         .iter()
-        .filter(|c| topology.survivors.iter().any(|s| s.server == c.name))
+        .filter(|c| {
+            topology.survivors.iter().any(|s| s.server == c.name) || also.contains(&&c.name)
+        })
         .map(|c| c.agent.address.as_str())
         .collect();
     agents.sort_unstable();

@@ -3,6 +3,7 @@
 //! Nothing changes before the claim; between the claim and the promotion everything is undone if it cannot be
 //! finished; after the promotion there is no way back, and what could not be finished is listed.
 
+mod earlier;
 mod error;
 mod freeze;
 mod prepare;
@@ -22,7 +23,7 @@ use crate::execute::{self, Narrator, Run, unix_ms};
 use crate::exit_code::ExitCode;
 use crate::journal::{Begin, Hook, Journal, Record};
 use crate::observe::Agents;
-use crate::plan::{self, Act, Findings, Phase};
+use crate::plan::{self, Act, AlreadyPromoted, Findings, Phase};
 use crate::prompt::Operator;
 use crate::report::Report;
 use crate::topology::Topology;
@@ -60,6 +61,8 @@ struct Prepared {
     topology: Topology,
     election: Election,
     epoch: u64,
+    /// An earlier run came as far as this; what is left of it is finished.
+    promoted: Option<AlreadyPromoted>,
 }
 
 /// Runs a failover. The report says everything; its exit code is the command's.
@@ -173,7 +176,7 @@ async fn change(
     prepared: Prepared,
     report: &mut Report,
 ) -> Result<ExitCode, FailoverError> {
-    let survivors = survivor_clients(run, &prepared.topology);
+    let survivors = survivor_clients(run, &prepared);
     let dead_client = run.agents.of(dead).cloned().map(Arc::new);
     let dead_client = dead_client.filter(|d| {
         // Several servers may share an agent, which is claimed once.
@@ -204,17 +207,20 @@ async fn change(
     result
 }
 
-/// Agents of the survivors in configured order, each once.
-fn survivor_clients(run: &Run, topology: &Topology) -> Vec<Arc<AgentClient>> {
+/// Agents of the survivors (and of a server promoted earlier) in configured order, each once.
+fn survivor_clients(run: &Run, prepared: &Prepared) -> Vec<Arc<AgentClient>> {
+    let topology = &prepared.topology;
+    let takes_part = |name: &String| {
+        topology.survivors.iter().any(|s| s.server == *name)
+            || topology.following.contains(name)
+            || prepared
+                .promoted
+                .as_ref()
+                .is_some_and(|p| p.server == *name)
+    };
     let mut clients: Vec<Arc<AgentClient>> = Vec::new();
-    for survivor in &topology.survivors {
-        let client = run
-            .config
-            .servers
-            .iter()
-            .find(|s| s.name == survivor.server)
-            .and_then(|s| run.agents.of(s));
-        if let Some(client) = client
+    for server in run.config.servers.iter().filter(|s| takes_part(&s.name)) {
+        if let Some(client) = run.agents.of(server)
             && !clients.iter().any(|c| c.endpoint() == client.endpoint())
         {
             clients.push(Arc::new(client.clone()));
@@ -314,12 +320,13 @@ fn make_plan(
     topology: &Topology,
     election: &Election,
     holdings: &plan::Holdings,
+    promoted: Option<&AlreadyPromoted>,
 ) -> Result<plan::Plan, plan::PlanError> {
     plan::make(Findings {
         topology,
         election,
         holdings,
         agents: &agent_addresses(config),
-        promoted: None,
+        promoted,
     })
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{FailoverError, Prepared, Request, freeze, make_plan, survey};
+use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, survey};
 use crate::config::{ClusterConfig, ServerConfig, UnreachableLog};
 use crate::elect;
 use crate::execute;
 use crate::observe::{self, Agents, Snapshot};
-use crate::plan::{Holdings, Plan};
+use crate::plan::{AlreadyPromoted, Holdings, Plan};
 use crate::prompt::Operator;
 use crate::topology::{self, Assurances, Refusal, Topology};
 use crate::verdict::{AgentEvidence, Verdict};
@@ -32,14 +32,19 @@ pub(super) async fn prepare(
     request: &Request,
 ) -> Result<Prepared, FailoverError> {
     let agents = Agents::connect(config).await;
-    let (snapshot, topology) = look(config, dead, request, &agents).await?;
+    let (snapshot, topology, promoted) = look(config, dead, request, &agents).await?;
     let foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
     if !foreign.is_empty() {
         return Err(FailoverError::Held(foreign));
     }
-    let election = elect::elect(config, &topology, forced)?;
+    let election = match &promoted {
+        Some(earlier) => elect::decided_before(&earlier.server),
+        None => elect::elect(config, &topology, forced)?,
+    };
     if !topology.dead_agent_answers {
-        unreachable_dead_host(config, dead, &snapshot, &topology, request)?;
+        let also = promoted.iter().map(|p| &p.server);
+        let granting = freeze::agents_of(config, &topology, also);
+        unreachable_dead_host(config, dead, &snapshot, granting, request)?;
     }
     let epoch = snapshot.claims.iter().map(|c| c.epoch).max().unwrap_or(0);
     Ok(Prepared {
@@ -47,6 +52,7 @@ pub(super) async fn prepare(
         topology,
         election,
         epoch: epoch.saturating_add(1),
+        promoted,
     })
 }
 
@@ -55,15 +61,28 @@ async fn look(
     dead: &ServerConfig,
     request: &Request,
     agents: &Agents,
-) -> Result<(Snapshot, Topology), Refusal> {
-    let assurances = Assurances {
-        primary_is_off: request.primary_is_off,
-    };
+) -> Result<(Snapshot, Topology, Option<AlreadyPromoted>), FailoverError> {
+    let primary_is_off = request.primary_is_off;
     let mut looks_left = SECOND_LOOKS;
     loop {
         let snapshot = observe::observe(config, dead, agents).await;
+        let assurances = Assurances {
+            primary_is_off,
+            promoted: None,
+        };
         match topology::sort(config, dead, &snapshot, assurances) {
-            Ok(topology) => return Ok((snapshot, topology)),
+            Ok(topology) => return Ok((snapshot, topology, None)),
+            Err(refusal @ Refusal::NotAReplica { .. }) => {
+                let Some(earlier) = earlier::promoted(config, &dead.name)? else {
+                    return Err(refusal.into());
+                };
+                let assurances = Assurances {
+                    primary_is_off,
+                    promoted: Some(&earlier.server),
+                };
+                let topology = topology::sort(config, dead, &snapshot, assurances)?;
+                return Ok((snapshot, topology, Some(earlier)));
+            }
             Err(refusal) => {
                 let may_change = matches!(
                     &refusal,
@@ -74,7 +93,7 @@ async fn look(
                 ) && topology::evidence(dead, &snapshot).agent
                     == AgentEvidence::NoAnswer;
                 if !may_change || looks_left == 0 {
-                    return Err(refusal);
+                    return Err(refusal.into());
                 }
                 looks_left -= 1;
                 tokio::time::sleep(SECOND_LOOK_PAUSE).await;
@@ -101,7 +120,7 @@ fn unreachable_dead_host(
     config: &ClusterConfig,
     dead: &ServerConfig,
     snapshot: &Snapshot,
-    topology: &Topology,
+    granting: usize,
     request: &Request,
 ) -> Result<(), Refusal> {
     if config.failover.on_unreachable_log == UnreachableLog::Stop && !request.accept_loss {
@@ -114,7 +133,7 @@ fn unreachable_dead_host(
             why,
         });
     }
-    freeze::majority(config, dead, freeze::agents_of(config, topology), request)
+    freeze::majority(config, dead, granting, request)
 }
 
 /// What a run would do, with surveys of the logs as they are now.
@@ -127,7 +146,8 @@ pub(super) async fn dry_plan(
     let holdings = survey::survey(config, &prepared.agents, topology, request.accept_loss)
         .await
         .map_err(FailoverError::Undone)?;
-    let plan = make_plan(config, topology, &prepared.election, &holdings)
+    let promoted = prepared.promoted.as_ref();
+    let plan = make_plan(config, topology, &prepared.election, &holdings, promoted)
         .map_err(|e| FailoverError::Undone(e.into()))?;
     Ok((holdings, plan))
 }

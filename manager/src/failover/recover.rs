@@ -10,7 +10,7 @@ use crate::execute::{Run, StepError, StepResult, StepResults, unix_ms};
 use crate::exit_code::ExitCode;
 use crate::journal::{Record, StepOutcome};
 use crate::observe::chain;
-use crate::plan::{Act, DeadLog, Holdings, Phase, Plan};
+use crate::plan::{Act, AlreadyPromoted, DeadLog, Holdings, Phase, Plan};
 use crate::report::Report;
 use crate::topology::{LeftAside, Refusal, Topology};
 
@@ -38,6 +38,9 @@ pub(super) async fn recover(
     report: &mut Report,
 ) -> Result<ExitCode, FailoverError> {
     (run.narrator)(Phase::DeadPrimaryShutdown.heading());
+    if let Some(earlier) = &prepared.promoted {
+        run.set_promoted(earlier.promoted.clone());
+    }
     let before = prepared.topology.clone();
     let frozen = match freeze::freeze(run, dead, dead_granted, prepared.topology).await? {
         Ok(frozen) => frozen,
@@ -82,6 +85,7 @@ pub(super) async fn recover(
         holdings,
         held,
         first_choice: prepared.election.winner,
+        promoted: prepared.promoted,
     };
     attempt.until_promoted(report).await
 }
@@ -108,6 +112,7 @@ struct Attempt<'a> {
     holdings: Holdings,
     held: bool,
     first_choice: String,
+    promoted: Option<AlreadyPromoted>,
 }
 
 impl Attempt<'_> {
@@ -148,8 +153,13 @@ impl Attempt<'_> {
     }
 
     fn decide(&self) -> Result<(Election, Plan), StopReason> {
-        let election = elect::elect(&self.run.config, &self.topology, self.forced)?;
-        let plan = make_plan(&self.run.config, &self.topology, &election, &self.holdings)?;
+        let config = &self.run.config;
+        let promoted = self.promoted.as_ref();
+        let election = match promoted {
+            Some(earlier) => elect::decided_before(&earlier.server),
+            None => elect::elect(config, &self.topology, self.forced)?,
+        };
+        let plan = make_plan(config, &self.topology, &election, &self.holdings, promoted)?;
         Ok((election, plan))
     }
 

@@ -122,9 +122,21 @@ impl Agents {
         self.clients.values().filter_map(|c| c.as_ref().ok())
     }
 
-    /// Number of agents configured.
-    pub fn configured(&self) -> usize {
-        self.clients.len()
+    /// Claims stored at the agents that answered, as of their first call.
+    pub fn claims(&self, config: &ClusterConfig) -> Vec<StoredClaim> {
+        self.reachable()
+            .filter_map(|client| {
+                let server = client
+                    .servers()
+                    .iter()
+                    .find(|s| s.cluster == config.cluster)?;
+                Some(StoredClaim {
+                    agent: client.endpoint().name.clone(),
+                    epoch: server.stored_epoch,
+                    holder: server.holder.clone(),
+                })
+            })
+            .collect()
     }
 }
 
@@ -141,7 +153,7 @@ pub async fn observe(config: &ClusterConfig, dead: &ServerConfig, agents: &Agent
     Snapshot {
         servers,
         ping,
-        claims: claims(config, agents),
+        claims: agents.claims(config),
     }
 }
 
@@ -180,23 +192,6 @@ async fn observe_server(
         server: server.name.clone(),
         facts,
     }
-}
-
-fn claims(config: &ClusterConfig, agents: &Agents) -> Vec<StoredClaim> {
-    agents
-        .reachable()
-        .filter_map(|client| {
-            let server = client
-                .servers()
-                .iter()
-                .find(|s| s.cluster == config.cluster)?;
-            Some(StoredClaim {
-                agent: client.endpoint().name.clone(),
-                epoch: server.stored_epoch,
-                holder: server.holder.clone(),
-            })
-        })
-        .collect()
 }
 
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -34,11 +34,15 @@ pub struct Frontier {
 }
 
 /// Finds the end of the last whole transaction that any log holds or any survivor has executed; `None` without a
-/// survivor that reports a position.
+/// survivor that reports a position. `least` is what an earlier run knew: never less than that.
 ///
 /// A position beyond that end which only skips format descriptions, Rotates or a Stop is the same point: waiting for
 /// it would never end, since servers do not count those as executed.
-pub(super) fn find(topology: &Topology, holdings: &Holdings) -> Option<Frontier> {
+pub(super) fn find(
+    topology: &Topology,
+    holdings: &Holdings,
+    least: Option<&BinlogPosition>,
+) -> Option<Frontier> {
     let logs: Vec<(&str, &LogSurvey)> = holdings
         .relay
         .iter()
@@ -55,14 +59,16 @@ pub(super) fn find(topology: &Topology, holdings: &Holdings) -> Option<Frontier>
             .iter()
             .filter_map(|s| s.replica.executed.as_ref())
     };
-    let (least, furthest) = (executed().min()?, executed().max()?);
     // Where no log holds a transaction, whoever executed least may still lack nothing.
-    let known = last.map_or(least, |l| &l.end);
+    let lowest = executed().min().or(least)?;
+    let furthest = executed().max().or(least)?;
+    let known = last.map_or(lowest, |l| &l.end);
     let end = if furthest > known && !empty_between(&logs, known, furthest) {
-        furthest.clone()
+        furthest
     } else {
-        known.clone()
+        known
     };
+    let end = least.map_or(end, |least| end.max(least)).clone();
     let targets = topology
         .survivors
         .iter()

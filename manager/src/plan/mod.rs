@@ -20,7 +20,7 @@ pub use cover::{Piece, PieceId};
 pub use frontier::{Frontier, Target};
 pub use step::{Act, Phase, Source, Step, StepId};
 
-use crate::agents::Logs;
+use crate::agents::{Logs, Promoted};
 use crate::elect::Election;
 use crate::facts::LogSurvey;
 use crate::topology::Topology;
@@ -76,7 +76,7 @@ pub struct Findings<'a> {
     pub holdings: &'a Holdings,
     /// Agent address by server: servers of one agent share a segment store.
     pub agents: &'a BTreeMap<String, String>,
-    /// A server that an earlier run has promoted already, with its position.
+    /// A server that an earlier run has promoted already.
     pub promoted: Option<&'a AlreadyPromoted>,
 }
 
@@ -85,8 +85,10 @@ pub struct Findings<'a> {
 pub struct AlreadyPromoted {
     /// The server.
     pub server: String,
-    /// Where its own binary log ended when it was promoted: the others start here.
-    pub position: BinlogPosition,
+    /// What its promotion reported: the others start where its own log ended then.
+    pub promoted: Promoted,
+    /// How far everything known went then: the others must execute this much.
+    pub end: BinlogPosition,
 }
 
 /// Why no plan can be made.
@@ -134,8 +136,9 @@ impl Plan {
 /// # Errors
 /// [`PlanError`]: nothing may be done then.
 pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
+    let least = findings.promoted.map(|p| &p.end);
     let frontier =
-        frontier::find(findings.topology, findings.holdings).ok_or(PlanError::NoPosition)?;
+        frontier::find(findings.topology, findings.holdings, least).ok_or(PlanError::NoPosition)?;
     let pieces = cover::cover(findings.topology, findings.holdings, &frontier)?;
     let steps = Builder {
         findings,
@@ -175,12 +178,13 @@ impl Builder<'_> {
             applied.insert(target.server.clone(), step);
         }
         let winner = self.findings.election.winner.clone();
-        let promoted = match self.findings.promoted {
-            Some(_) => None,
-            None => Some(self.promote(&winner, applied.get(&winner).copied())),
+        let writable = match self.findings.promoted {
+            // Opening it again is harmless; an earlier run may not have come to it.
+            Some(_) => self.make_writable(&winner, vec![]),
+            None => self.promote(&winner, applied.get(&winner).copied()),
         };
         for target in self.frontier.targets.iter().filter(|t| t.server != winner) {
-            let mut after: Vec<StepId> = promoted.into_iter().collect();
+            let mut after = vec![writable];
             after.extend(applied.get(&target.server));
             self.add(
                 Act::Repoint {
@@ -202,11 +206,15 @@ impl Builder<'_> {
             },
             applied.into_iter().collect(),
         );
+        self.make_writable(winner, vec![promoted])
+    }
+
+    fn make_writable(&mut self, winner: &str, after: Vec<StepId>) -> StepId {
         self.add(
             Act::MakeWritable {
                 server: winner.to_owned(),
             },
-            vec![promoted],
+            after,
         )
     }
 

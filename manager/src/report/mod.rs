@@ -202,6 +202,10 @@ impl Report {
                 );
             }
         }
+        for server in &topology.following {
+            self.remarks
+                .push(format!("{server} already followed the new primary"));
+        }
         if !fenced {
             self.remarks.push(format!(
                 "UNFENCED: mysqld of {} could not be held down for sure; make sure that it stays off",

@@ -237,6 +237,7 @@ fn an_operator_may_state_that_an_unreachable_primary_is_off_but_not_that_a_livin
     replica(&mut snapshot, 2).receiver = Receiver::Running;
     let off = Assurances {
         primary_is_off: true,
+        promoted: None,
     };
     assert!(sort(&config, dead, &snapshot, off).is_ok());
     snapshot.ping = Ping::Answered;
@@ -247,4 +248,36 @@ fn an_operator_may_state_that_an_unreachable_primary_is_off_but_not_that_a_livin
     facts.process = Process::Running;
     snapshot.servers.get_mut(0).unwrap().facts = Ok(facts);
     assert!(sort(&config, dead, &snapshot, off).is_err());
+}
+
+#[test]
+fn after_an_earlier_promotion_the_rest_is_what_still_follows_the_dead_primary() {
+    let mut config = config(4);
+    let dead = config.servers.remove(0);
+    config.servers.insert(0, dead.clone());
+    let mut snapshot = snapshot(&[("1:452", "1:452"), ("1:880", "1:880"), ("1:880", "1:880")]);
+    facts(&mut snapshot, 1).replica = None;
+    let followed = replica(&mut snapshot, 3);
+    followed.source_host = "db2".into();
+    followed.source_uuid = uuid(2);
+    let sorted = |promoted| {
+        let assurances = Assurances {
+            promoted,
+            ..Assurances::default()
+        };
+        sort(&config, &dead, &snapshot, assurances)
+    };
+    let topology = sorted(Some("db2")).unwrap();
+    let names: Vec<&str> = topology
+        .survivors
+        .iter()
+        .map(|s| s.server.as_str())
+        .collect();
+    assert_eq!(names, ["db3"]);
+    assert_eq!(topology.following, ["db4"]);
+    assert!(matches!(sorted(None), Err(Refusal::NotAReplica { .. })));
+    assert!(matches!(
+        sorted(Some("db3")),
+        Err(Refusal::NotAReplica { .. })
+    ));
 }

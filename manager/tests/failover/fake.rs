@@ -601,6 +601,8 @@ impl v1::replication_service_server::ReplicationService for FakeAgent {
             if s.executed < least {
                 return Err(AgentError::new(ErrorKind::Conflict, "behind").into());
             }
+            s.source_host.clone_from(&request.host);
+            s.source_port = request.port as u16;
             s.replicates_from = Some((request.host, request.port as u16));
             Ok(Response::new(v1::RepointResponse {
                 status: Some(status(s)),

@@ -765,6 +765,7 @@ async fn a_manager_killed_at_any_journal_write_leaves_at_most_one_primary_and_a_
         counter.count.load(Ordering::SeqCst)
     };
     assert!(total > 30, "{total} records");
+    let mut unrecorded = 0;
     for at in 0..total {
         {
             // Every write is one of the two: killed before it, or right after it.
@@ -787,24 +788,28 @@ async fn a_manager_killed_at_any_journal_write_leaves_at_most_one_primary_and_a_
                 .values()
                 .any(|s| s.name != "db1" && !s.replica);
             let report = cluster.run(&cluster.request()).await;
-            if !promoted {
-                assert_eq!(
-                    code(&report),
-                    ExitCode::Done,
-                    "killed at {at}: {}",
-                    report.summary
-                );
-                assert_eq!(lock(&cluster.world).server("db3").executed, 1308);
-            } else {
-                assert_ne!(
-                    code(&report),
-                    ExitCode::Held,
-                    "killed at {at}: {}",
-                    report.summary
-                );
+            // Killed after the promotion and before it could be recorded: an operator must look.
+            if promoted && code(&report) == ExitCode::Refused {
+                unrecorded += 1;
+                continue;
             }
+            assert_eq!(
+                code(&report),
+                ExitCode::Done,
+                "killed at {at}: {}",
+                report.summary
+            );
+            let mut world = lock(&cluster.world);
+            assert_eq!(world.server("db3").executed, 1308, "killed at {at}");
+            assert!(!world.server("db2").read_only, "killed at {at}");
+            assert_eq!(
+                world.server("db3").replicates_from,
+                Some(("db2".to_owned(), 3306)),
+                "killed at {at}"
+            );
         }
     }
+    assert!(unrecorded <= 1, "{unrecorded} runs could not be finished");
 }
 
 #[tokio::test]
@@ -817,4 +822,50 @@ async fn three_local_servers_are_done_in_a_blink() {
     assert!(took < Duration::from_millis(1500), "{took:?}");
     assert!(report.writable_after_us.unwrap() < 1_500_000);
     drop(cluster.state.path().to_owned());
+}
+
+#[tokio::test]
+async fn a_second_run_finishes_what_the_first_left_behind() {
+    let cluster = Cluster::start().await;
+    cluster.set_fault(
+        "db3",
+        "ApplyLogs",
+        Fault::Fails(ErrorKind::MysqldDown, "mysqld is gone"),
+    );
+    let first = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&first), ExitCode::DoneNeedsCare, "{}", first.summary);
+    lock(&cluster.world).server("db3").faults.clear();
+    let second = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&second), ExitCode::Done, "{}", second.summary);
+    assert_eq!(second.new_primary.as_deref(), Some("db2"));
+    assert_eq!(second.replicas, ["db3"]);
+    assert_eq!(cluster.called("Promote"), 1);
+    assert_eq!(lock(&cluster.world).server("db3").executed, 1308);
+    let third = cluster.run(&cluster.request()).await;
+    assert_eq!(
+        code(&third),
+        ExitCode::Done,
+        "nothing is left to do: {}",
+        third.summary
+    );
+}
+
+#[tokio::test]
+async fn a_hold_is_ended_on_request_and_only_then() {
+    let cluster = Cluster::start().await;
+    cluster.run(&cluster.request()).await;
+    assert!(!lock(&cluster.world).server("db1").held_down_by.is_empty());
+    let dead = cluster.config.find("db1").unwrap();
+    assert!(
+        manager::release::release_hold(&cluster.config, dead)
+            .await
+            .unwrap()
+    );
+    assert!(lock(&cluster.world).server("db1").held_down_by.is_empty());
+    assert!(
+        !manager::release::release_hold(&cluster.config, dead)
+            .await
+            .unwrap()
+    );
+    assert_eq!(lock(&cluster.world).server("db1").holder, None);
 }

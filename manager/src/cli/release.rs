@@ -1,0 +1,65 @@
+//! `release`: let a deposed primary's mysqld start again.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Streams;
+use crate::config;
+use crate::exit_code::ExitCode;
+use crate::release::{self, ReleaseError};
+
+#[derive(Debug, Args)]
+pub(super) struct ReleaseArgs {
+    /// Configuration of the cluster.
+    #[arg(long)]
+    config: PathBuf,
+    /// The server whose mysqld is held down.
+    #[arg(long, value_name = "HOST:PORT")]
+    server: String,
+}
+
+pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> ExitCode {
+    let config = match config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Usage;
+        }
+    };
+    let Some(server) = config.find(&args.server) else {
+        // A closed stderr must not change what the command does.
+        let _ = writeln!(
+            streams.err,
+            "mha-manager: {} is no server of the configuration",
+            args.server
+        );
+        return ExitCode::Usage;
+    };
+    let runtime = match super::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Failed;
+        }
+    };
+    match runtime.block_on(release::release_hold(&config, server)) {
+        Ok(released) => {
+            let what = if released {
+                "may start again"
+            } else {
+                "was not held down"
+            };
+            let _ = writeln!(streams.out, "mysqld of {} {what}", server.name);
+            ExitCode::Done
+        }
+        Err(error) => {
+            streams.error(&error);
+            match &error {
+                ReleaseError::Held(_) => ExitCode::Held,
+                ReleaseError::Call { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
+                ReleaseError::NoAgent { .. } | ReleaseError::Call { .. } => ExitCode::Failed,
+            }
+        }
+    }
+}
