@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,9 @@ impl DurableError {
     }
 }
 
+/// Numbers the temporary files of this process.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 /// Replaces the file at `path` with `bytes`, readable by its owner only (mode 0600). Blocks for two syncs.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
@@ -62,8 +66,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
             path: path.to_path_buf(),
         });
     };
+    // Two calls at once for the same file (two segments that arrive for one operation) must not share a temporary.
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut temporary = name.to_os_string();
-    temporary.push(".new");
+    temporary.push(format!(".{number}.new"));
     let temporary = directory.join(temporary);
     let mut file = OpenOptions::new()
         .write(true)
@@ -139,6 +145,24 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn writes_of_the_same_file_at_once_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operation.json");
+        std::thread::scope(|scope| {
+            for number in 0..8_u32 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write_json(path, &number).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(read_json::<u32>(&path).unwrap().unwrap() < 8);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_value_comes_back_as_it_was_written_and_is_private() {
