@@ -389,7 +389,7 @@ impl Report {
                     self.needs_care(
                         server,
                         format!(
-                            "half a transaction had already changed non-transactional table {table}; these changes may have come twice"
+                            "half a transaction had already changed non-transactional table {table}; these changes may be there twice, or alone if nobody holds the transaction in full"
                         ),
                     );
                 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::channel::{ChannelRecord, OriginalChannel, Phase, Replay};
 use super::halt::{Halted, halt};
 use super::local::{Control, Local, small};
-use super::relay::{Received, RelayFiles, blocking};
+use super::relay::{Received, RelayFiles, blocking, non_transactional};
 use super::replay::{self, Replayed};
 use super::{ReplicationError, credentials, drain, globals};
 use crate::mysqld::status::{ReplicaStatus, UsingGtid};
@@ -90,7 +90,8 @@ pub struct ApplyOutcome {
     pub applier_killed: bool,
     /// The applier was found stopped without an error and was started.
     pub applier_started: bool,
-    /// Non-transactional tables whose changes may come twice.
+    /// Non-transactional tables that a half transaction changed or may have changed: the changes come twice if the
+    /// transaction was replayed, and stay although it is lost if nobody held it in full.
     pub maybe_twice: Vec<String>,
     /// Time of the drain.
     pub drain: Duration,
@@ -293,6 +294,19 @@ impl Apply<'_> {
             deadline,
         )
         .await?;
+        // Where nobody holds the rest of a half transaction, what it changed in non-transactional tables stays.
+        let tail = match drained {
+            Some(drained) => drained.received.tail.clone(),
+            None if status.read == status.executed => None,
+            None => {
+                let files = RelayFiles::of(&mut self.control, &self.variables).await?;
+                files.received(&status).await?.tail
+            }
+        };
+        let maybe_twice = match &tail {
+            Some(tail) => non_transactional(&mut self.control, tail, small(deadline)).await?,
+            None => Vec::new(),
+        };
         let executed = status.executed.ok_or(ReplicationError::ExecutedUnknown {
             server: self.local.server().to_owned(),
         })?;
@@ -301,10 +315,10 @@ impl Apply<'_> {
             executed_drained: Some(executed.clone()),
             executed_after: executed,
             gtid_executed: self.control.gtid_executed().await?,
-            half_transaction: drained.is_some_and(|drained| drained.received.tail.is_some()),
+            half_transaction: tail.is_some(),
             applier_killed: false,
             applier_started: drained.is_some_and(|drained| drained.started),
-            maybe_twice: Vec::new(),
+            maybe_twice,
             drain: drained.map_or(Duration::ZERO, |drained| drained.took),
             switch: Duration::ZERO,
             replay: Duration::ZERO,
