@@ -58,7 +58,10 @@ pub fn carry_out(
     }
     let total = cut.bytes();
     store.require_space(total)?;
-    cut.write(&path, provider, &mut |done| progress(done, total))?;
+    // The heads of the files come on top of what is copied; the last bytes are reported as all of it.
+    cut.write(&path, provider, &mut |done| {
+        progress(done.min(total), total);
+    })?;
     let stored = store.get(&context.cluster, operation, id)?;
     Ok(CutOutcome::Done(Box::new(stored)))
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod fixture;
+mod logs;
 mod relay;
 mod roles;
 mod transfer;
