@@ -103,8 +103,12 @@ async fn begin<S>(
     let work = tokio::task::spawn_blocking(move || {
         asked::open(feed.as_ref(), &file, low, last_sent.as_ref())
     });
-    let opened = timeout(shared.limits.disk, work)
-        .await
+    let opened = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return Err("the local source is stopped".to_owned()),
+        opened = timeout(shared.limits.disk, work) => opened,
+    };
+    let opened = opened
         .map_err(|_| "the segments could not be opened in time".to_owned())?
         .map_err(|_| "the segments could not be opened".to_owned())?;
     let (asked, reader) = opened?;
