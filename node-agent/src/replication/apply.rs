@@ -27,7 +27,7 @@ use super::halt::{Halted, halt};
 use super::local::{Control, Local, small};
 use super::relay::{Received, RelayFiles, blocking, non_transactional};
 use super::replay::{self, Replayed};
-use super::{ReplicationError, credentials, drain, globals};
+use super::{ReplicationError, credentials, drain, executed, globals};
 use crate::mysqld::status::{ReplicaStatus, UsingGtid};
 use crate::mysqld::variables::Variables;
 use crate::mysqld::{Deadline, Remembered, observe};
@@ -201,8 +201,9 @@ impl Apply<'_> {
     /// Reads the relay logs of a server that is not to be drained.
     async fn skip_drain(&mut self) -> Result<AfterDrain, ReplicationError> {
         let limit = self.deadline().remaining();
-        let status = self.control.stop_receiver(limit).await?;
+        let mut status = self.control.stop_receiver(limit).await?;
         let files = RelayFiles::of(&mut self.control, &self.variables).await?;
+        executed::correct(&self.record, &mut status).await?;
         Ok(AfterDrain {
             received: files.received(&status).await?,
             files,
@@ -371,13 +372,17 @@ impl Apply<'_> {
             deadline,
         )
         .await?;
-        let (chain, from) = self.resume_position(&halted.status, chain).await?;
+        let (chain, from, by_gtid) = self.resume_position(&halted.status, chain).await?;
+        if from >= self.request.until {
+            // It went on between the last look and its stand.
+            return self.halted_at_the_end(drained, halted, from).await;
+        }
         on_progress(ApplyStatus {
             phase: ApplyPhase::Switching,
             executed: Some(from.clone()),
             sent_bytes: 0,
         });
-        let replay = self.plan_replay(&halted, &from);
+        let replay = self.plan_replay(&halted, &from, by_gtid);
         let deadline = self.deadline();
         let running = replay::start(replay::Start {
             local: self.local,
@@ -402,6 +407,30 @@ impl Apply<'_> {
         )
         .await?;
         self.conclude(drained, from, switch, replayed).await
+    }
+
+    /// The end of an apply whose applier reached the end while it was being stopped.
+    async fn halted_at_the_end(
+        self,
+        drained: AfterDrain,
+        halted: Halted,
+        executed: BinlogPosition,
+    ) -> Result<ApplyOutcome, ReplicationError> {
+        if self.record.points_here(&halted.status) {
+            let replayed = Replayed {
+                executed: executed.clone(),
+                took: Duration::ZERO,
+                connections: 0,
+            };
+            return self
+                .conclude(drained, executed, Duration::ZERO, replayed)
+                .await;
+        }
+        let status = ReplicaStatus {
+            executed: Some(executed),
+            ..halted.status
+        };
+        self.nothing_to_replay(status, Some(&drained)).await
     }
 
     async fn conclude(
@@ -482,7 +511,7 @@ impl Apply<'_> {
         &mut self,
         status: &ReplicaStatus,
         chain: SegmentChain,
-    ) -> Result<(SegmentChain, BinlogPosition), ReplicationError> {
+    ) -> Result<(SegmentChain, BinlogPosition, bool), ReplicationError> {
         let server = self.local.server();
         let (chain, mapped) = if self.control.dialect.version().is_mariadb() {
             let text = self.control.gtid_executed().await?;
@@ -501,6 +530,7 @@ impl Apply<'_> {
         } else {
             (chain, None)
         };
+        let by_gtid = mapped.is_some();
         let executed = mapped.or_else(|| status.executed.clone()).ok_or_else(|| {
             ReplicationError::ExecutedUnknown {
                 server: server.to_owned(),
@@ -515,12 +545,12 @@ impl Apply<'_> {
                 to: range.to,
             });
         }
-        Ok((chain, executed))
+        Ok((chain, executed, by_gtid))
     }
 
     /// The replay's part of the record, its port and account still open. What an earlier try learnt about the half
     /// transaction stays true.
-    fn plan_replay(&self, halted: &Halted, from: &BinlogPosition) -> Replay {
+    fn plan_replay(&self, halted: &Halted, from: &BinlogPosition, by_gtid: bool) -> Replay {
         let earlier = self.record.replay.as_ref();
         let mut maybe_twice = earlier.map_or_else(Vec::new, |replay| replay.maybe_twice.clone());
         maybe_twice.extend(halted.maybe_twice.iter().cloned());
@@ -532,6 +562,7 @@ impl Apply<'_> {
             password: String::new(),
             segments: self.request.segments.clone(),
             from: from.clone(),
+            by_gtid,
             until: self.request.until.clone(),
             executed_before: self.executed_before.clone(),
             half_transaction: halted.half_transaction

@@ -103,6 +103,8 @@ pub struct Replay {
     pub segments: Vec<PathBuf>,
     /// Executed position where the replay starts.
     pub from: BinlogPosition,
+    /// MariaDB: the replica asks by GTID, and `from` is what its GTID position means in the segments.
+    pub by_gtid: bool,
     /// Executed position to reach.
     pub until: BinlogPosition,
     /// Executed position when the operation found the server.
@@ -379,6 +381,7 @@ mod tests {
                 password: "one-time".to_owned(),
                 segments: vec![PathBuf::from("/s/1")],
                 from: "b.000001:4".parse().unwrap(),
+                by_gtid: false,
                 until: "b.000001:900".parse().unwrap(),
                 executed_before: None,
                 half_transaction: false,

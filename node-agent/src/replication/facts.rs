@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::channel::{ChannelRecord, observed_as_original, unfinished_replay};
-use super::credentials;
 use super::local::Local;
+use super::{credentials, executed};
 use crate::mysqld::Observed;
 
 /// Facts of the agent.
@@ -62,6 +62,9 @@ pub async fn complete(local: &Local, observed: &mut Observed, limit: Duration) -
             }
         };
         if let Some(record) = &record {
+            if let Err(error) = executed::correct(record, status).await {
+                tracing::warn!(server = local.server(), %error, "the executed position is as the server shows it");
+            }
             observed_as_original(status, record);
         }
     }

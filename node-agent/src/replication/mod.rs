@@ -18,6 +18,7 @@ pub mod channel;
 pub mod credentials;
 mod drain;
 pub mod error;
+mod executed;
 pub mod facts;
 mod globals;
 mod halt;

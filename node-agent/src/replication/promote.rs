@@ -90,7 +90,14 @@ async fn reset(
     executed_at_least: &BinlogPosition,
     deadline: Deadline,
 ) -> Result<ChannelRecord, ReplicationError> {
-    let settled = settle(control, variables, Some(executed_at_least), deadline).await?;
+    let settled = settle(
+        control,
+        variables,
+        &record,
+        Some(executed_at_least),
+        deadline,
+    )
+    .await?;
     if !variables.is_on("read_only") {
         // A write between the reading of the position and the repoint of the others would never reach them.
         control

@@ -2,7 +2,7 @@
 
 use super::channel::ChannelRecord;
 use super::local::Local;
-use super::{ReplicationError, observed_as_original};
+use super::{ReplicationError, executed, observed_as_original};
 use crate::mysqld::Deadline;
 use crate::mysqld::status::ReplicaStatus;
 
@@ -32,6 +32,7 @@ pub async fn stop_receiver(
         record.store(&local.state_folder)?;
     }
     let mut status = control.stop_receiver(deadline.remaining()).await?;
+    executed::correct(&record, &mut status).await?;
     observed_as_original(&mut status, &record);
     control.session.close(deadline.remaining()).await;
     Ok(ReceiverStopped {

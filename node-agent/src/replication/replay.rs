@@ -1,5 +1,11 @@
 //! The replay itself: local source up, channel pointed at it, threads started, the end awaited.
 //!
+//! MariaDB replays in GTID mode: by position it would resume after a kill from a file that is written after the commit,
+//! and its applier, which starts by itself with the server, would execute a transaction twice before anybody could stop
+//! it (seen on 10.11: 1062 after a kill -9 in the middle of a replay; a table without a key takes the row silently). In
+//! GTID mode it resumes from `gtid_slave_pos`, which is part of the transaction. Only a server without a
+//! `gtid_slave_pos` that the segments know goes by position.
+//!
 //! If anything goes wrong after START, the receiver is stopped before the local source goes away, so that no server is
 //! left knocking at a closed port; a mysqld that died takes the local source with it at once, so that a receiver that
 //! comes back with a stale position finds nobody and cannot fetch events twice.
@@ -8,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_core::{BinlogPosition, SegmentChain};
+use binlog_core::{BinlogPosition, MariaDbGtidPos, SegmentChain};
 use tokio::time::Instant;
 
 use super::apply::{ApplyPhase, ApplyStatus, OnProgress};
@@ -24,7 +30,8 @@ use crate::mysqld::variables::Variables;
 use crate::mysqld::{Deadline, SqlError};
 use crate::source::fault::FaultPlan;
 use crate::source::{
-    ChainFeed, LocalSource, ReplayAccount, SourceConfig, SourceError, SourceIdentity, SourceLimits,
+    ChainFeed, EventFeed, LocalSource, ReplayAccount, SourceConfig, SourceError, SourceIdentity,
+    SourceLimits,
 };
 
 /// Longest wait for the receiver to stop after a failure.
@@ -48,6 +55,8 @@ pub(super) struct Start<'a> {
 /// A replay under way.
 pub(super) struct Running {
     source: LocalSource,
+    feed: Arc<ChainFeed>,
+    by_gtid: bool,
     began: Instant,
 }
 
@@ -72,7 +81,9 @@ pub(super) async fn start(start: Start<'_>) -> Result<Running, ReplicationError>
         faults,
         deadline,
     } = start;
-    let source = open_source(&replay, chain, identity, faults).await?;
+    let feed = Arc::new(ChainFeed::of_chain(chain));
+    let by_gtid = replay.by_gtid;
+    let source = open_source(&replay, &feed, identity, faults).await?;
     replay.port = source.port();
     replay.user = source.account().user.clone();
     replay.password = source.account().password.clone();
@@ -95,7 +106,12 @@ pub(super) async fn start(start: Start<'_>) -> Result<Running, ReplicationError>
         .await?;
     let sql = control.dialect.start_both();
     control.session.exec(&sql, deadline.remaining()).await?;
-    Ok(Running { source, began })
+    Ok(Running {
+        source,
+        feed,
+        by_gtid,
+        began,
+    })
 }
 
 /// Keeps the relay logs that the next CHANGE deletes.
@@ -111,16 +127,15 @@ pub(super) async fn protect(local: &Local, files: Vec<PathBuf>) -> Result<(), Re
 
 async fn open_source(
     replay: &Replay,
-    chain: SegmentChain,
+    feed: &Arc<ChainFeed>,
     identity: SourceIdentity,
     faults: FaultPlan,
 ) -> Result<LocalSource, ReplicationError> {
-    let feed = Arc::new(ChainFeed::of_chain(chain));
     let config = |bind_port| SourceConfig {
         identity: identity.clone(),
         bind_port,
         account: None::<ReplayAccount>,
-        feed: Arc::clone(&feed) as Arc<_>,
+        feed: Arc::clone(feed) as Arc<_>,
         limits: SourceLimits::default(),
         faults: faults.clone(),
     };
@@ -141,8 +156,6 @@ fn changes(control: &Control, record: &ChannelRecord, replay: &Replay) -> Vec<Ch
         ChangeOption::Port(replay.port),
         ChangeOption::User(replay.user.clone()),
         ChangeOption::Password(replay.password.clone()),
-        ChangeOption::LogFile(replay.from.file.as_str().to_owned()),
-        ChangeOption::LogPos(replay.from.offset),
         ChangeOption::ConnectRetry(1),
         ChangeOption::Delay(0),
         // Loopback: nothing to protect, and the local source has no certificate.
@@ -156,6 +169,12 @@ fn changes(control: &Control, record: &ChannelRecord, replay: &Replay) -> Vec<Ch
     {
         options.push(ChangeOption::Bind(String::new()));
     }
+    if replay.by_gtid {
+        options.push(ChangeOption::UseGtid("slave_pos"));
+        return options;
+    }
+    options.push(ChangeOption::LogFile(replay.from.file.as_str().to_owned()));
+    options.push(ChangeOption::LogPos(replay.from.offset));
     options.push(if control.dialect.version().is_mariadb() {
         ChangeOption::UseGtid("no")
     } else {
@@ -176,7 +195,7 @@ pub(super) async fn finish(
     let took = running.began.elapsed();
     let connections = running.source.progress().borrow().connections;
     let ended = match waited {
-        Ok(()) => stop_both(control, until, Deadline::after(stall)).await,
+        Ok(()) => stop_and_verify(&running, control, until, Deadline::after(stall)).await,
         Err(error) => {
             tidy(control, &error).await;
             Err(error)
@@ -276,6 +295,42 @@ fn receiver_failure(
         },
         errno,
         text,
+    }
+}
+
+/// Stops both threads. Where the replay went by GTID, the GTID position must say the same as the executed one.
+async fn stop_and_verify(
+    running: &Running,
+    control: &mut Control,
+    until: &BinlogPosition,
+    deadline: Deadline,
+) -> Result<BinlogPosition, ReplicationError> {
+    let executed = stop_both(control, until, deadline).await?;
+    if !running.by_gtid {
+        return Ok(executed);
+    }
+    let text = control.gtid_executed().await?;
+    let feed = Arc::clone(&running.feed);
+    let mapped = match text.parse::<MariaDbGtidPos>() {
+        Ok(position) => {
+            blocking("mapping the GTID position", move || {
+                Ok(feed.position_of_gtid_pos(&position)?)
+            })
+            .await?
+        }
+        Err(_) => None,
+    };
+    match mapped {
+        Some(mapped) if mapped >= *until => Ok(executed),
+        _ => Err(ReplicationError::Contradiction {
+            server: control.session.server().to_owned(),
+            what: "@@gtid_slave_pos after the replay",
+            expected: format!("the position of {until}"),
+            found: match mapped {
+                Some(mapped) => format!("'{text}', which is {mapped}"),
+                None => format!("'{text}', which the segments do not know"),
+            },
+        }),
     }
 }
 

@@ -105,7 +105,7 @@ async fn change(
 ) -> Result<ChannelRecord, ReplicationError> {
     let variables = Variables::read(&mut control.session, small(deadline)).await?;
     let required = Some(&request.executed_at_least);
-    let settled = settle(control, &variables, required, deadline).await?;
+    let settled = settle(control, &variables, &record, required, deadline).await?;
     globals::remember(&mut record, &variables);
     let original = match record.original.take() {
         Some(original) => original,

@@ -36,7 +36,7 @@ pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, 
     };
     let variables = Variables::read(&mut control.session, small(deadline)).await?;
     if record.points_here(&status) {
-        let settled = settle(&mut control, &variables, None, deadline).await?;
+        let settled = settle(&mut control, &variables, &record, None, deadline).await?;
         change_back(local, &mut control, &record, settled, deadline).await?;
     } else {
         globals::restore(&mut control, &record.saved_globals, true, deadline).await?;
@@ -100,7 +100,7 @@ async fn restore_stopped(
             !saved.eq_ignore_ascii_case(variables.text(globals::RELAY_LOG_INFO_REPOSITORY))
         });
     if repository {
-        settle(control, variables, None, deadline).await?;
+        settle(control, variables, record, None, deadline).await?;
     }
     globals::restore(control, &record.saved_globals, false, deadline).await
 }

@@ -2,12 +2,12 @@
 
 use binlog_core::BinlogPosition;
 
-use super::ReplicationError;
-use super::channel::Evidence;
+use super::channel::{ChannelRecord, Evidence};
 use super::drain::failure;
 use super::halt::halt;
 use super::local::Control;
 use super::relay::RelayFiles;
+use super::{ReplicationError, executed};
 use crate::mysqld::Deadline;
 use crate::mysqld::status::ReplicaStatus;
 use crate::mysqld::variables::Variables;
@@ -33,10 +33,12 @@ pub(super) struct Settled {
 pub(super) async fn settle(
     control: &mut Control,
     variables: &Variables,
+    record: &ChannelRecord,
     required: Option<&BinlogPosition>,
     deadline: Deadline,
 ) -> Result<Settled, ReplicationError> {
-    let before = control.replica().await?;
+    let mut before = control.replica().await?;
+    executed::correct(record, &mut before).await?;
     check_applier(control, &before)?;
     if variables.parallel_workers() == 0 {
         // With workers the position may lag behind the truth until they stand still.
@@ -44,12 +46,13 @@ pub(super) async fn settle(
     }
     let status = control.stop_receiver(deadline.remaining()).await?;
     let files = RelayFiles::of(control, variables).await?;
-    let status = if status.applier_running {
+    let mut status = if status.applier_running {
         let received = files.received(&status).await?;
         halt(control, variables, &received, deadline).await?.status
     } else {
         status
     };
+    executed::correct(record, &mut status).await?;
     check_reached(control, &status, required)?;
     let executed = status
         .executed

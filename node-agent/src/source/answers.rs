@@ -38,6 +38,11 @@ impl Answers {
         put("server_uuid", identity.server_uuid.clone());
         put("gtid_mode", identity.gtid_mode.clone());
         put("binlog_checksum", identity.binlog_checksum.clone());
+        if identity.flavor == Flavor::MariaDb {
+            // A replica in GTID mode asks for it to learn whether its source knows GTIDs, and reads no more into it:
+            // the domains of events are in the events.
+            put("gtid_domain_id", Some("0".to_owned()));
+        }
         put("version", Some(identity.plain_version().to_owned()));
         put(
             "version_comment",
@@ -131,9 +136,12 @@ impl Session {
         (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
     }
 
-    /// The replica wants to be served by GTID (MariaDB's `MASTER_USE_GTID`).
-    pub(super) fn asks_by_mariadb_gtid(&self) -> bool {
-        self.user_variables.contains_key("slave_connect_state")
+    /// The GTID position from which the replica wants to be served (MariaDB's `MASTER_USE_GTID`); `None` if it asks by
+    /// file and position.
+    pub(super) fn mariadb_connect_state(&self) -> Option<&str> {
+        self.user_variables
+            .get("slave_connect_state")
+            .map(|state| state.as_deref().unwrap_or(""))
     }
 
     fn either(&self, new: &str, old: &str) -> Option<&str> {

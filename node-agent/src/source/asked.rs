@@ -5,7 +5,7 @@
 //! is, the last position sent decides, since a replica asks again for what it received last; without one, the dump
 //! is refused: a wrong guess would apply half a transaction.
 
-use binlog_core::{BinlogFileName, BinlogPosition, StreamRange};
+use binlog_core::{BinlogFileName, BinlogPosition, MariaDbGtidPos, StreamRange};
 
 use super::feed::{EventFeed, FeedReader, chain};
 
@@ -55,6 +55,25 @@ pub(super) fn open(
             }
         })),
     }
+}
+
+/// Opens the feed after what a MariaDB replica in GTID mode executed. A connection that was lost inside a transaction is
+/// served from the start of the transaction, as by any source: the replica skips what it has of it.
+pub(super) fn open_after(
+    feed: &dyn EventFeed,
+    executed: &MariaDbGtidPos,
+) -> Result<(BinlogPosition, Box<dyn FeedReader>), String> {
+    let place = feed
+        .position_of_gtid_pos(executed)
+        .map_err(|error| chain(&error))?
+        .ok_or_else(|| {
+            format!(
+                "asked from GTID position '{executed}', which the segments of {} do not connect to",
+                feed.range()
+            )
+        })?;
+    let reader = feed.open(&place).map_err(|error| chain(&error))?;
+    Ok((place, reader))
 }
 
 /// Places in the range with these low 32 bits, lowest first.

@@ -150,6 +150,19 @@ impl EventFeed for ChainFeed {
         }
         Ok(None)
     }
+
+    fn position_of_gtid_pos(
+        &self,
+        executed: &MariaDbGtidPos,
+    ) -> Result<Option<BinlogPosition>, FeedError> {
+        // The last part that knows: an earlier one knows the end of what it holds, which is too early.
+        for part in self.parts().into_iter().rev() {
+            if let Some(position) = part.position_of_gtid_pos(executed)? {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Reads one part after the other.

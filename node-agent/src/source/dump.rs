@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_core::{BinlogFileName, BinlogPosition};
+use binlog_core::{BinlogFileName, BinlogPosition, MariaDbGtidPos};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -76,6 +76,14 @@ impl From<ConnectionError> for End {
     }
 }
 
+/// How a replica names the place where it wants to be served from.
+enum Wanted {
+    /// MariaDB: by what it executed.
+    Gtid(MariaDbGtidPos),
+    /// By file; the offset is in the request.
+    File(BinlogFileName),
+}
+
 /// Finds the asked place; the error is the reason for the replica.
 async fn begin<S>(
     wire: &Wire<S>,
@@ -86,22 +94,25 @@ async fn begin<S>(
     if let Some(reason) = shared.broken() {
         return Err(reason);
     }
-    if session.asks_by_mariadb_gtid() {
-        return Err(
-            "the local source serves by file and position: set MASTER_USE_GTID=no".to_owned(),
-        );
-    }
-    let file: BinlogFileName = request
-        .file
-        .parse()
-        .map_err(|error| format!("no usable binary log file name was asked for: {error}"))?;
+    let wanted =
+        match session.mariadb_connect_state() {
+            Some(state) => Wanted::Gtid(
+                state
+                    .parse()
+                    .map_err(|error| format!("no usable GTID position was asked for: {error}"))?,
+            ),
+            None => Wanted::File(request.file.parse().map_err(|error| {
+                format!("no usable binary log file name was asked for: {error}")
+            })?),
+        };
     let feed = Arc::clone(&shared.feed);
     let mut growth = feed.growth();
     growth.mark_unchanged();
     let low = request.offset_low;
     let last_sent = shared.progress.borrow().last_sent.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        asked::open(feed.as_ref(), &file, low, last_sent.as_ref())
+    let work = tokio::task::spawn_blocking(move || match wanted {
+        Wanted::Gtid(executed) => asked::open_after(feed.as_ref(), &executed),
+        Wanted::File(file) => asked::open(feed.as_ref(), &file, low, last_sent.as_ref()),
     });
     let opened = tokio::select! {
         biased;

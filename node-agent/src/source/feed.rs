@@ -82,6 +82,15 @@ pub trait EventFeed: Send + Sync + fmt::Debug + 'static {
     /// If the storage fails.
     fn mariadb_gtid_pos_at(&self, at: &BinlogPosition)
     -> Result<Option<MariaDbGtidPos>, FeedError>;
+
+    /// MariaDB: from where a replica that executed `executed` must be served; `None` if the feed cannot tell.
+    ///
+    /// # Errors
+    /// If the storage fails.
+    fn position_of_gtid_pos(
+        &self,
+        executed: &MariaDbGtidPos,
+    ) -> Result<Option<BinlogPosition>, FeedError>;
 }
 
 /// One reading of a feed. The first event, and the first of each further file, is that file's format description.

@@ -212,6 +212,18 @@ impl EventFeed for MemoryFeed {
             .filter(|(place, _)| place == at)
             .map(|(_, pos)| pos.clone()))
     }
+
+    fn position_of_gtid_pos(
+        &self,
+        executed: &MariaDbGtidPos,
+    ) -> Result<Option<BinlogPosition>, FeedError> {
+        // The one position it knows, forwards and backwards.
+        Ok(self
+            .gtid_pos
+            .as_ref()
+            .filter(|(_, known)| known == executed)
+            .map(|(at, _)| at.clone()))
+    }
 }
 
 #[derive(Debug)]
