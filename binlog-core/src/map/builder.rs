@@ -1,0 +1,217 @@
+//! Puts a map together while a provider is walked.
+
+use std::path::PathBuf;
+
+use crate::checksum::ChecksumAlgorithm;
+use crate::end::LogEnd;
+use crate::position::BinlogPosition;
+use crate::reader::RawEvent;
+use crate::transaction::Tracker;
+
+use super::Map;
+use super::piece::{FormatRef, Join, MARK_STRIDE, Mark, Piece};
+
+/// Puts pieces together while a provider is walked.
+#[derive(Debug)]
+pub(crate) struct MapBuilder {
+    pieces: Vec<Piece>,
+    /// Where the stream is; the file is unknown until something names it.
+    at: Option<BinlogPosition>,
+    format: Option<FormatRef>,
+    origin: Option<u32>,
+    checksum: ChecksumAlgorithm,
+    /// Between the last event and the next are events that the provider does not store.
+    skipped: bool,
+}
+
+impl MapBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            pieces: Vec::new(),
+            at: None,
+            format: None,
+            origin: None,
+            checksum: ChecksumAlgorithm::None,
+            skipped: false,
+        }
+    }
+
+    pub(crate) fn at(&self) -> Option<&BinlogPosition> {
+        self.at.as_ref()
+    }
+
+    pub(crate) fn last(&self) -> Option<&Piece> {
+        self.pieces.last()
+    }
+
+    pub(crate) fn pieces_mut(&mut self) -> &mut Vec<Piece> {
+        &mut self.pieces
+    }
+
+    /// Transactions at the place reached.
+    pub(crate) fn tracker(&self) -> Tracker {
+        self.pieces
+            .last()
+            .map_or_else(Tracker::unknown, |piece| piece.after.clone())
+    }
+
+    /// What follows is another server's or unknown: no position until something states one.
+    pub(crate) fn lose_position(&mut self) {
+        self.at = None;
+        self.format = None;
+    }
+
+    /// The primary's server id as far as known.
+    pub(crate) fn set_origin(&mut self, server_id: u32) {
+        self.origin = Some(server_id);
+    }
+
+    /// The stream is at `position` now, as something said; the next event stands at `physical` in `source`. Where
+    /// nothing came before, a stated position is taken for a place between transactions: a receiver starts there.
+    pub(crate) fn go_to(
+        &mut self,
+        position: BinlogPosition,
+        join: Join,
+        source: usize,
+        physical: u64,
+    ) {
+        let tracker = match join {
+            Join::Contiguous | Join::Unstored => self.tracker(),
+            Join::NextFile | Join::Broken => Tracker::outside(),
+        };
+        self.begin(position, join, source, physical, tracker);
+    }
+
+    /// As [`Self::go_to`], where the position was only concluded: perhaps inside a transaction.
+    pub(crate) fn found_at(&mut self, position: BinlogPosition, source: usize, physical: u64) {
+        self.begin(position, Join::Broken, source, physical, Tracker::unknown());
+    }
+
+    /// The next event stands at `offset` of the same file; in between are only events that the provider does not store.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        if let Some(at) = &mut self.at {
+            at.offset = offset;
+            self.skipped = true;
+        }
+    }
+
+    /// As [`Self::go_to`] with what is known of transactions.
+    pub(crate) fn begin(
+        &mut self,
+        position: BinlogPosition,
+        join: Join,
+        source: usize,
+        physical: u64,
+        tracker: Tracker,
+    ) {
+        if self.at.as_ref().is_some_and(|at| at.file != position.file) || join == Join::NextFile {
+            self.format = None;
+        }
+        self.at = Some(position.clone());
+        self.skipped = false;
+        self.push(position, join, source, physical, tracker);
+    }
+
+    fn push(
+        &mut self,
+        position: BinlogPosition,
+        join: Join,
+        source: usize,
+        at: u64,
+        after: Tracker,
+    ) {
+        let mut join = join;
+        // A place without events that the new piece takes over.
+        if let Some(last) = self.pieces.last()
+            && last.from == last.to
+            && last.file == position.file
+            && last.to == position.offset
+            && join == Join::Contiguous
+        {
+            join = last.join;
+            self.pieces.pop();
+        }
+        if self.pieces.is_empty() {
+            join = Join::Broken;
+        }
+        self.pieces.push(Piece {
+            join,
+            source,
+            at,
+            end_at: at,
+            sparse: false,
+            from: position.offset,
+            to: position.offset,
+            file: position.file,
+            checksum: self.checksum,
+            format: self.format.clone(),
+            origin: self.origin,
+            marks: vec![Mark {
+                offset: position.offset,
+                at,
+                tracker: after.clone(),
+            }],
+            stride: MARK_STRIDE,
+            after,
+            last_whole: None,
+            rotate_to: None,
+            has_data: false,
+        });
+    }
+
+    /// The primary's format description of the current file.
+    pub(crate) fn set_format(&mut self, format: FormatRef) {
+        self.origin = Some(format.header.server_id);
+        self.format = Some(format.clone());
+        if let Some(last) = self
+            .pieces
+            .last_mut()
+            .filter(|last| last.from == last.to || last.format.is_none())
+        {
+            last.format = Some(format);
+            last.origin = self.origin;
+        }
+    }
+
+    /// An event of the primary at the place reached.
+    pub(crate) fn add(
+        &mut self,
+        event: &RawEvent<'_>,
+        checksum: ChecksumAlgorithm,
+        source: usize,
+        rotate_to: Option<BinlogPosition>,
+    ) {
+        let Some(at) = self.at.clone() else { return };
+        self.checksum = checksum;
+        let skipped = std::mem::take(&mut self.skipped);
+        let continues = self.pieces.last().is_some_and(|last| {
+            last.source == source
+                && last.end_at == event.offset
+                && last.checksum == checksum
+                && last.file == at.file
+                && (last.to == at.offset || (skipped && last.to < at.offset))
+        });
+        if !continues {
+            let tracker = self.tracker();
+            let join = if skipped {
+                Join::Unstored
+            } else {
+                Join::Contiguous
+            };
+            self.push(at.clone(), join, source, event.offset, tracker);
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.grow(event, at.offset, rotate_to.clone());
+            self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
+        }
+    }
+
+    pub(crate) fn finish(self, sources: Vec<PathBuf>, end: LogEnd, walked_bytes: u64) -> Map {
+        Map {
+            pieces: self.pieces,
+            sources,
+            end,
+            walked_bytes,
+        }
+    }
+}

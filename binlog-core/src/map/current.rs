@@ -1,0 +1,166 @@
+//! What of a receiver's past is still to be believed.
+
+use crate::error::LogError;
+use crate::extent::TransactionRef;
+use crate::position::BinlogPosition;
+use crate::transaction::Tracker;
+
+use super::piece::{Join, Piece};
+use super::{Map, Next};
+
+impl Map {
+    /// Drops pieces that are not trustworthy any more and keeps the rest in stream order. What is newer wins: where a
+    /// receiver started again further back, older pieces count only up to there. Pieces of another primary, or of a file
+    /// of the same name that was made at another time (RESET), end what is believed.
+    pub(crate) fn keep_current(&mut self) -> Result<(), LogError> {
+        let mut runs: Vec<Vec<Piece>> = Vec::new();
+        for piece in self.pieces.drain(..) {
+            match runs.last_mut() {
+                Some(run) if piece.join != Join::Broken => run.push(piece),
+                _ => runs.push(vec![piece]),
+            }
+        }
+        let mut identities = std::collections::HashMap::new();
+        let mut origin = None;
+        let mut floor: Option<BinlogPosition> = None;
+        let mut kept: Vec<Vec<Piece>> = Vec::new();
+        let mut heads: Vec<Vec<Piece>> = Vec::new();
+        for run in runs.into_iter().rev() {
+            let stale = run.iter().any(|piece| {
+                let other_origin = matches!((origin, piece.origin), (Some(a), Some(b)) if a != b);
+                let other_file = piece.format.as_ref().is_some_and(|f| {
+                    identities
+                        .get(&piece.file)
+                        .is_some_and(|&id| id != f.identity())
+                });
+                other_origin || other_file
+            });
+            if stale {
+                break;
+            }
+            for piece in &run {
+                origin = origin.or(piece.origin);
+                if let Some(format) = &piece.format {
+                    identities.insert(piece.file.clone(), format.identity());
+                }
+            }
+            if !run.iter().any(|piece| piece.has_data) {
+                heads.push(run);
+                continue;
+            }
+            let run = match &floor {
+                Some(floor) => self.cut_run(run, floor)?,
+                None => run,
+            };
+            let Some(first) = run.first() else { continue };
+            floor = Some(first.start());
+            kept.push(run);
+        }
+        // A place without data counts only where nothing else is held.
+        for head in heads {
+            let (Some(first), Some(last)) = (head.first(), head.last()) else {
+                continue;
+            };
+            let (start, end) = (first.start(), last.end());
+            let covered = kept.iter().any(|run| match (run.first(), run.last()) {
+                (Some(f), Some(l)) => f.start() <= end && start <= l.end(),
+                _ => false,
+            });
+            if !covered {
+                kept.push(head);
+            } else if let Some(run) = kept
+                .iter_mut()
+                .find(|run| run.last().is_some_and(|l| l.end() == start))
+            {
+                // It continues what is held: the reader of this log stands there.
+                run.extend(head.into_iter().enumerate().map(|(i, mut piece)| {
+                    if i == 0 {
+                        piece.join = Join::Contiguous;
+                    }
+                    piece
+                }));
+            }
+        }
+        kept.sort_by_key(|run| run.first().map(Piece::start));
+        let mut pieces: Vec<Piece> = Vec::new();
+        for run in kept {
+            for (i, mut piece) in run.into_iter().enumerate() {
+                if i == 0 {
+                    piece.join = match pieces.last() {
+                        Some(last) if last.end() == piece.start() && last.rotate_to.is_some() => {
+                            Join::NextFile
+                        }
+                        Some(last) if last.end() == piece.start() => Join::Contiguous,
+                        _ => Join::Broken,
+                    };
+                }
+                pieces.push(piece);
+            }
+        }
+        self.pieces = pieces;
+        // A Rotate that nothing describes is of no use to anyone.
+        while self.pieces.first().is_some_and(|first| {
+            !first.has_data && first.to > first.from && self.format_of(0, &first.file).is_none()
+        }) {
+            self.pieces.remove(0);
+            if let Some(first) = self.pieces.first_mut() {
+                first.join = Join::Broken;
+            }
+        }
+        Ok(())
+    }
+
+    /// The part of a run before `floor`; nothing if that is inside an event.
+    fn cut_run(&self, run: Vec<Piece>, floor: &BinlogPosition) -> Result<Vec<Piece>, LogError> {
+        let mut out = Vec::new();
+        for piece in run {
+            if piece.end() <= *floor {
+                out.push(piece);
+                continue;
+            }
+            if piece.start() < *floor && piece.file == floor.file {
+                match self.state_at(&piece, floor.offset)? {
+                    Some((after, last_whole)) => {
+                        let end_at = self.physical(&piece, floor.offset)?;
+                        out.push(piece.truncated(floor.offset, end_at, after, last_whole));
+                    }
+                    None => return Ok(Vec::new()),
+                }
+            }
+            break;
+        }
+        Ok(out)
+    }
+
+    /// What is known of transactions at a boundary inside a piece; `None` if it is none.
+    fn state_at(
+        &self,
+        piece: &Piece,
+        offset: u64,
+    ) -> Result<Option<(Tracker, Option<TransactionRef>)>, LogError> {
+        let Some(first) = piece.marks.first() else {
+            return Ok(None);
+        };
+        let mut tracker = first.tracker.clone();
+        let mut last_whole = None;
+        let mut boundary = true;
+        self.walk_piece(piece, piece.from, &mut |event, start| {
+            if start >= offset {
+                return Ok(Next::Stop);
+            }
+            if let Some(ended) = tracker.feed(event, start) {
+                last_whole = Some(TransactionRef {
+                    end: BinlogPosition::new(
+                        piece.file.clone(),
+                        start + u64::from(event.header.event_size),
+                    ),
+                    gtid: ended.gtid.map(|gtid| gtid.to_string()),
+                    xid: ended.xid,
+                });
+            }
+            boundary = start + u64::from(event.header.event_size) <= offset;
+            Ok(Next::Go)
+        })?;
+        Ok(boundary.then_some((tracker, last_whole)))
+    }
+}
