@@ -75,65 +75,93 @@ fn ms(time: Duration) -> String {
     format!("{:9.1} ms", time.as_secs_f64() * 1e3)
 }
 
-/// The parts of the time from the kill to the first write: the longest chain is what counts, so each phase is shown from
-/// the first start to the last end of its acts.
+/// What happened when. The parts overlap: cutting, shipping and the replay of the other survivor go on together.
 fn timeline(measured: &Measured) -> String {
-    let mut text = String::from("Timeline, counted from the kill\n\n");
-    let mut line = |at: Duration, what: &str| {
-        let _ = writeln!(text, "{}  {what}", ms(at));
-    };
-    line(measured.died, "db1's process is gone");
-    line(measured.started, "mha-manager starts");
+    let mut lines = vec![
+        (
+            measured.died,
+            "db1's process is gone; mha-manager starts".to_owned(),
+        ),
+        (
+            measured.first_write,
+            format!("FIRST WRITE of a client, on {}", measured.new_primary),
+        ),
+        (
+            measured.replicated,
+            "the other survivor has that row".to_owned(),
+        ),
+        (measured.ended, "mha-manager has ended".to_owned()),
+    ];
     if let Some(report) = &measured.report {
         // The command counts its own time from the moment it runs; it ended when we saw it end.
         let offset = measured
             .ended
             .saturating_sub(Duration::from_micros(report.duration_us));
-        for (act, from, to) in parts(report) {
-            line(
-                offset + to,
-                &format!(
-                    "{act} ({:.1} ms)",
-                    to.saturating_sub(from).as_secs_f64() * 1e3
-                ),
-            );
+        lines.push((offset, "mha-manager runs".to_owned()));
+        for part in parts(report) {
+            let took = ms(part.to.saturating_sub(part.from));
+            lines.push((
+                offset + part.to,
+                format!("{} (took {})", part.name, took.trim()),
+            ));
         }
     }
-    line(
-        measured.first_write,
-        &format!("first write of a client on {}", measured.new_primary),
-    );
-    line(measured.replicated, "the other survivor has that row");
-    line(measured.ended, "mha-manager has ended");
+    lines.sort();
+    let mut text = String::from("Timeline, counted from the kill\n\n");
+    for (at, what) in lines {
+        let _ = writeln!(text, "{}  {what}", ms(at));
+    }
     text
 }
 
-/// Each phase's span up to the opening for writes, in the order of their ends.
-fn parts(report: &manager::report::Report) -> Vec<(String, Duration, Duration)> {
-    let limit = report.writable_after_us.unwrap_or(u64::MAX);
-    let mut spans: Vec<(String, u64, u64)> = Vec::new();
-    for step in report
-        .timeline
+/// A part of the way to the first write.
+struct Part {
+    name: &'static str,
+    from: Duration,
+    to: Duration,
+}
+
+/// The parts by the beginnings of their acts' words; what matches none is not on the way to the first write.
+const PARTS: [(&str, &[&str]); 6] = [
+    ("the cluster is claimed", &["claim "]),
+    (
+        "receivers stopped, the dead server held down",
+        &["stop ", "hold "],
+    ),
+    (
+        "missing pieces compared, cut and saved",
+        &["compare ", "cut ", "save "],
+    ),
+    ("pieces shipped", &["send "]),
+    ("promoted", &["promote "]),
+    ("opened for writes", &["open "]),
+];
+
+/// Each part from the first start to the last end of its acts.
+fn parts(report: &manager::report::Report) -> Vec<Part> {
+    let new_primary = report.new_primary.as_deref().unwrap_or_default();
+    let replay = format!("bring {new_primary} ");
+    let span = |name: &'static str, begins: &dyn Fn(&str) -> bool| {
+        let steps = || report.timeline.iter().filter(|step| begins(&step.act));
+        Some(Part {
+            name,
+            from: Duration::from_micros(steps().map(|step| step.started_us).min()?),
+            to: Duration::from_micros(steps().map(|step| step.finished_us).max()?),
+        })
+    };
+    PARTS
         .iter()
-        .filter(|step| step.started_us < limit)
-    {
-        let name = step
-            .phase
-            .heading()
-            .trim_matches(['*', '.', ' '])
-            .to_owned();
-        match spans.iter_mut().find(|(known, _, _)| *known == name) {
-            Some((_, from, to)) => {
-                *from = (*from).min(step.started_us);
-                *to = (*to).max(step.finished_us);
-            }
-            None => spans.push((name, step.started_us, step.finished_us)),
-        }
-    }
-    spans.sort_by_key(|(_, _, to)| *to);
-    spans
-        .into_iter()
-        .map(|(name, from, to)| (name, Duration::from_micros(from), Duration::from_micros(to)))
+        .map(|(name, beginnings)| {
+            span(name, &|act| {
+                beginnings
+                    .iter()
+                    .any(|beginning| act.starts_with(beginning))
+            })
+        })
+        .chain([span("the new primary has replayed all it lacked", &|act| {
+            act.starts_with(&replay)
+        })])
+        .flatten()
         .collect()
 }
 

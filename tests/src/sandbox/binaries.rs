@@ -57,11 +57,26 @@ fn build() -> Result<Binaries, SandboxError> {
     command
         .current_dir(workspace)
         .args(["build", "--quiet", "--message-format=json"]);
-    command.args(["--package", "manager", "--package", "node-agent", "--bins"]);
+    // With this package among them, the dependencies have the features they have for it, and are not built again.
+    command.args([
+        "--package",
+        "manager",
+        "--package",
+        "node-agent",
+        "--package",
+        "tests",
+        "--bins",
+    ]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
+    let started = std::time::Instant::now();
+    super::progress("building mha-manager and mha-node-agent");
     let text = tool::run(command, None, Duration::from_secs(1800))?;
+    super::progress(&format!(
+        "built in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
     let built = |name: &str| {
         executable(&text, name).ok_or_else(|| SandboxError::Tool {
             command: "cargo build".to_owned(),

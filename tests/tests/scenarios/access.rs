@@ -190,27 +190,6 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
     }
 }
 
-fn material(deployment: &Deployment, name: &str) -> TlsMaterial {
-    let folder = deployment.certificates();
-    TlsMaterial::load(&TlsPaths {
-        ca: folder.join("ca.pem"),
-        cert: folder.join(format!("{name}.pem")),
-        key: folder.join(format!("{name}.key")),
-    })
-    .unwrap()
-}
-
-/// Dials the agent of server `number` with this certificate.
-async fn dial(deployment: &Deployment, number: usize, certificate: &str) -> Channel {
-    let agent = deployment.agent(number);
-    let name = format!("{}.{CLUSTER}.agent.mha", agent.name());
-    let target = Target {
-        address: agent.address().to_string(),
-        tls: Some((material(deployment, certificate), name)),
-    };
-    channel::connect(&target, LIMIT).await.unwrap()
-}
-
 async fn claim(channel: &Channel, epoch: u64, operation: &str) -> Answer {
     let request = v1::ClaimEpochRequest {
         cluster: CLUSTER.to_owned(),
@@ -237,7 +216,7 @@ async fn held_cluster() -> Result<(Running, Deployment), SandboxError> {
         .await?;
     cluster.wait_caught_up().await?;
     for number in 0..cluster.servers().len() {
-        let channel = dial(&deployment, number, "m1").await;
+        let channel = support::dial(&deployment, number, "m1").await;
         assert!(matches!(
             claim(&channel, EPOCH, OPERATION).await,
             Answer::Done
@@ -273,7 +252,7 @@ async fn strangers_and_stale_epochs_are_refused_and_change_nothing() -> Outcome 
     for number in 0..cluster.servers().len() {
         // An agent may pull segments and an observer may read; neither may change anything.
         for certificate in ["db3", "o1", "m2"] {
-            let channel = dial(&deployment, number, certificate).await;
+            let channel = support::dial(&deployment, number, certificate).await;
             let right = (CLUSTER, EPOCH, OPERATION);
             all_refused(
                 &cluster,
@@ -290,7 +269,7 @@ async fn strangers_and_stale_epochs_are_refused_and_change_nothing() -> Outcome 
                 "claim by {certificate}: {answer:?}"
             );
         }
-        let channel = dial(&deployment, number, "m1").await;
+        let channel = support::dial(&deployment, number, "m1").await;
         for (epoch, operation) in [
             (EPOCH - 1, OPERATION),
             (EPOCH, "another"),

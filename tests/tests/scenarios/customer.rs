@@ -1,7 +1,9 @@
 //! The customer's own scenario on MySQL 5.6: five rows written one by one; when the primary dies, the candidate has
 //! received the first, the other replica the first three, and the last two are on the dead disk only.
 
-use tests::sandbox::deployment::{Deployment, DeploymentSpec};
+use proto::v1;
+use proto::v1::log_service_client::LogServiceClient;
+use tests::sandbox::deployment::{self, CLUSTER, Deployment, DeploymentSpec};
 use tests::sandbox::replica::{self, LogPlace};
 use tests::sandbox::{Client, ClusterSpec, SandboxError, ServerKind, surgery};
 
@@ -111,20 +113,60 @@ fn his_deployment() -> DeploymentSpec {
     DeploymentSpec::default().candidate(1, "preferred")
 }
 
+/// What an agent answers to FindRelayLogs for a place in the primary's log.
+async fn found_in_relay_log(
+    cluster: &Running,
+    deployment: &Deployment,
+    number: usize,
+    offset: u64,
+) -> v1::FindRelayLogsResponse {
+    let request = v1::FindRelayLogsRequest {
+        cluster: CLUSTER.to_owned(),
+        server: deployment::server_name(cluster.server(number)),
+        target: Some(v1::BinlogPosition {
+            file: BINLOG.to_owned(),
+            offset,
+        }),
+        latest: None,
+    };
+    let channel = support::dial(deployment, number, "m1").await;
+    LogServiceClient::new(channel)
+        .find_relay_logs(request)
+        .await
+        .unwrap()
+        .into_inner()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_candidate_is_behind_and_the_tail_is_on_the_dead_disk() -> Outcome {
     let cluster = at_his_positions().await?;
     let deployment = Deployment::start(&cluster, &his_deployment()).await?;
     cluster.crash(0)?;
+    for (number, offset, relay) in [
+        (1, CANDIDATE, CANDIDATE_RELAY),
+        (2, CANDIDATE, CANDIDATE_RELAY),
+        (2, LATEST, LATEST_RELAY),
+    ] {
+        let found = found_in_relay_log(&cluster, &deployment, number, offset).await;
+        assert_eq!(
+            found.position.as_ref().map(|position| position.offset),
+            Some(relay),
+            "db{}",
+            number + 1
+        );
+        assert_eq!(
+            found.at_end,
+            (number, offset) != (2, CANDIDATE),
+            "db{}",
+            number + 1
+        );
+    }
     let run = deployment.failover(cluster.primary(), &[]).await?;
     run.must_end_with(0);
-    // What each provider was asked for, as in his log.
+    // What was missing, from where.
     for text in [
-        "615",
-        "1043",
-        "mysql-bin.000001:452",
-        "mysql-bin.000001:880",
-        "mysql-bin.000001:1308",
+        "[mysql-bin.000001:452, mysql-bin.000001:880)",
+        "[mysql-bin.000001:880, mysql-bin.000001:1308)",
     ] {
         assert!(run.mentions(text), "{text} in\n{}", run.text());
     }

@@ -8,5 +8,6 @@ mod customer;
 mod dead_host;
 mod refusals;
 mod replay;
+mod speed;
 mod support;
 mod table;

@@ -1,7 +1,16 @@
 //! What several stories need.
 
+use std::time::Duration;
+
+use proto::channel::{self, Target};
+use proto::tls::{TlsMaterial, TlsPaths};
+use tests::sandbox::deployment::{CLUSTER, Deployment};
 use tests::sandbox::slot::Slot;
 use tests::sandbox::{Cluster, ClusterSpec, SandboxError, Server, compare, replica};
+use tonic::transport::Channel;
+
+/// Limit of a connection to an agent.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Result of a scenario: an error of the harness is a failure of the test.
 pub(crate) type Outcome = Result<(), SandboxError>;
@@ -74,4 +83,25 @@ pub(crate) async fn one_primary(survivors: &[&Server]) -> Outcome {
         .await?;
     }
     Ok(())
+}
+
+fn material(deployment: &Deployment, name: &str) -> TlsMaterial {
+    let folder = deployment.certificates();
+    TlsMaterial::load(&TlsPaths {
+        ca: folder.join("ca.pem"),
+        cert: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}.key")),
+    })
+    .unwrap()
+}
+
+/// Dials the agent of server `number` with this certificate.
+pub(crate) async fn dial(deployment: &Deployment, number: usize, certificate: &str) -> Channel {
+    let agent = deployment.agent(number);
+    let name = format!("{}.{CLUSTER}.agent.mha", agent.name());
+    let target = Target {
+        address: agent.address().to_string(),
+        tls: Some((material(deployment, certificate), name)),
+    };
+    channel::connect(&target, LIMIT).await.unwrap()
 }
