@@ -8,9 +8,8 @@
 //! Only files this module made are ever deleted by it, and no file the server still has is counted against the limits.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -22,7 +21,9 @@ use crate::config::RelayKeep;
 use crate::replication::ProtectRelayLogs;
 use crate::state::durable::{self, DurableError};
 
+mod copies;
 mod journal;
+mod listing;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,9 @@ pub mod watch;
 
 pub use source::StreamSource;
 
-use journal::{FileId, Journal, Kept, Seen, kept_path};
+use copies::{Copy, follow_copies};
+use journal::{FileId, Journal, Kept, kept_path};
+use listing::{in_directory, listed, location_has};
 
 /// Why relay logs could not be kept or listed.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,7 @@ pub struct Pass {
 #[derive(Debug)]
 pub struct RelayKeeper {
     journal_path: PathBuf,
+    copies_folder: PathBuf,
     limits: RelayKeep,
     inner: Mutex<Inner>,
 }
@@ -101,6 +105,8 @@ struct Inner {
     /// When the current generation was begun, if that was in this run of the agent.
     born: Option<Instant>,
     copies: HashMap<FileId, Copy>,
+    /// How a link is made; tests refuse it here.
+    link: fn(&Path, &Path) -> Result<(), Errno>,
 }
 
 /// What the channel was seen to read from, and when the question was asked.
@@ -110,13 +116,6 @@ struct SeenSource {
     asked: Instant,
 }
 
-/// A copy that follows its file. The open handle reads on after the server has deleted the name.
-#[derive(Debug)]
-struct Copy {
-    from: File,
-    to: File,
-}
-
 impl RelayKeeper {
     /// Takes up what was kept before; the journal is in the server's state `folder`.
     pub fn open(folder: &Path, limits: RelayKeep) -> Result<Self, DurableError> {
@@ -124,6 +123,7 @@ impl RelayKeeper {
         let journal = durable::read_json(&journal_path)?.unwrap_or_default();
         Ok(Self {
             journal_path,
+            copies_folder: folder.join("relay-kept"),
             limits,
             inner: Mutex::new(Inner {
                 journal,
@@ -131,6 +131,7 @@ impl RelayKeeper {
                 source: None,
                 born: None,
                 copies: HashMap::new(),
+                link,
             }),
         })
     }
@@ -176,7 +177,7 @@ impl RelayKeeper {
     fn pass(&self, inner: &mut Inner, location: &RelayLocation) -> Result<Pass, KeepError> {
         let mut pass = Pass::default();
         let before = inner.journal.clone();
-        let kept = keep_new(inner, location, &mut pass);
+        let kept = keep_new(inner, location, &self.copies_folder, &mut pass);
         let followed = kept.and_then(|()| follow_copies(inner));
         if let Some(seen) = &inner.source
             && inner.born.is_none_or(|born| seen.asked >= born)
@@ -299,30 +300,38 @@ impl ProtectRelayLogs for RelayKeeper {
 }
 
 /// Links or begins to copy every relay log of the directory that is not kept yet.
-fn keep_new(inner: &mut Inner, location: &RelayLocation, pass: &mut Pass) -> Result<(), KeepError> {
+fn keep_new(
+    inner: &mut Inner,
+    location: &RelayLocation,
+    copies_folder: &Path,
+    pass: &mut Pass,
+) -> Result<(), KeepError> {
     for seen in in_directory(location)? {
         if inner.journal.holds(seen.id) {
             continue;
         }
         let source = inner.source.as_ref().map(|seen| &seen.source);
         let (generation, begins) = inner.journal.place(&seen.name, source);
-        let path = kept_path(&location.directory, generation, &seen.name);
-        let copied = match link(&seen.path, &path) {
+        let mut path = kept_path(&location.directory, generation, &seen.name);
+        let copied = match (inner.link)(&seen.path, &path) {
             Ok(()) => false,
             // Deleted between listing and linking: it was there for less than a pass.
             Err(Errno::ENOENT) => continue,
-            Err(Errno::EXDEV | Errno::EPERM | Errno::EMLINK | Errno::EOPNOTSUPP) => {
-                let Ok(from) = File::open(&seen.path) else {
+            // Another file system, none with links, or a directory this user may only read.
+            Err(
+                Errno::EXDEV
+                | Errno::EPERM
+                | Errno::EACCES
+                | Errno::EROFS
+                | Errno::EMLINK
+                | Errno::EOPNOTSUPP,
+            ) => {
+                durable::create_private_directory(copies_folder)?;
+                path = kept_path(copies_folder, generation, &seen.name);
+                let Some(copy) = Copy::begin(&seen.path, &path)? else {
                     continue;
                 };
-                let to = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .map_err(DurableError::io("create", &path))?;
-                inner.copies.insert(seen.id, Copy { from, to });
+                inner.copies.insert(seen.id, copy);
                 true
             }
             Err(errno) => return Err(DurableError::io("link", &path)(errno.into()).into()),
@@ -367,118 +376,4 @@ fn link(from: &Path, to: &Path) -> Result<(), Errno> {
         }
         other => other,
     }
-}
-
-/// Appends to each copy what its file has gained; takes up copies of an earlier run whose file is still there.
-fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
-    for kept in inner.journal.kept.iter().filter(|kept| kept.copied) {
-        if !inner.copies.contains_key(&kept.id)
-            && let Some(location) = &inner.location
-            && location_has(location, kept)
-        {
-            let original = location.directory.join(kept.name.as_str());
-            if let (Ok(from), Ok(to)) = (
-                File::open(&original),
-                OpenOptions::new().append(true).open(&kept.path),
-            ) {
-                inner.copies.insert(kept.id, Copy { from, to });
-            }
-        }
-        if let Some(copy) = inner.copies.get_mut(&kept.id) {
-            append_news(copy).map_err(DurableError::io("copy", &kept.path))?;
-        }
-    }
-    // Deleted by the server and read to its end: no more will come, and the inode may be given to another file.
-    let Inner {
-        copies,
-        journal,
-        location,
-        ..
-    } = inner;
-    copies.retain(|_, copy| copy.from.metadata().is_ok_and(|m| m.nlink() > 0));
-    for kept in journal.kept.iter_mut().filter(|kept| kept.copied) {
-        let gone = location
-            .as_ref()
-            .is_some_and(|location| !location_has(location, kept));
-        if gone && !copies.contains_key(&kept.id) {
-            kept.id = FileId::NONE;
-        }
-    }
-    Ok(())
-}
-
-fn append_news(copy: &mut Copy) -> std::io::Result<()> {
-    let done = copy.to.metadata()?.len();
-    copy.to.seek(SeekFrom::End(0))?;
-    copy.from.seek(SeekFrom::Start(done))?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = copy.from.read(&mut buffer)?;
-        match buffer.get(..count) {
-            Some(bytes) if count > 0 => copy.to.write_all(bytes)?,
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Whether the server's directory still has the file of this entry under its name.
-fn location_has(location: &RelayLocation, kept: &Kept) -> bool {
-    fs::metadata(location.directory.join(kept.name.as_str()))
-        .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (kept.id.device, kept.id.inode))
-}
-
-/// Relay logs in the directory, by number.
-fn in_directory(location: &RelayLocation) -> Result<Vec<Seen>, KeepError> {
-    let directory = &location.directory;
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).map_err(DurableError::io("read", directory))? {
-        let entry = entry.map_err(DurableError::io("read", directory))?;
-        let Some(name) = relay_name(&entry.file_name(), &location.base) else {
-            continue;
-        };
-        if let Some(seen) = look(name, entry.path()) {
-            found.push(seen);
-        }
-    }
-    found.sort_by_key(|seen| seen.name.sequence());
-    Ok(found)
-}
-
-/// Relay logs the server lists, in its order; without an index those of the directory.
-fn listed(location: &RelayLocation) -> Result<Vec<Seen>, KeepError> {
-    let Some(index) = location.index.as_ref().filter(|index| index.exists()) else {
-        return in_directory(location);
-    };
-    let mut found = Vec::new();
-    for path in binlog_core::read_index(index)? {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.parse().ok())
-            .ok_or_else(|| KeepError::BadEntry {
-                index: index.clone(),
-                found: path.display().to_string(),
-            })?;
-        // An entry may outlive its file by a moment: the server deletes the file first.
-        found.extend(look(name, path));
-    }
-    Ok(found)
-}
-
-fn look(name: RelayFileName, path: PathBuf) -> Option<Seen> {
-    let metadata = fs::metadata(&path).ok().filter(|m| m.is_file())?;
-    Some(Seen {
-        name,
-        path,
-        id: FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        },
-    })
-}
-
-/// `name` if it is a relay log of this base.
-fn relay_name(name: &std::ffi::OsStr, base: &str) -> Option<RelayFileName> {
-    let name: RelayFileName = name.to_str()?.parse().ok()?;
-    (name.base() == base).then_some(name)
 }

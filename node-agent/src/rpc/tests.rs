@@ -2,6 +2,7 @@
 
 mod changes;
 mod fixture;
+mod flights;
 mod logs;
 mod relay;
 mod roles;

@@ -1,5 +1,7 @@
 //! Keeping relay logs with plain files in a private directory.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::time::Duration;
 
 use super::*;
@@ -293,42 +295,64 @@ fn a_link_left_by_a_crash_before_the_journal_is_replaced() {
 }
 
 #[test]
-fn a_copy_follows_its_file_and_takes_the_rest_after_the_deletion() {
-    let server = Server::new();
-    server.write(1, "one");
-    server.index(&[1]);
-    // As where links are refused: enter the file as a copy by hand, then let the passes follow it.
-    let original = server.path("relay-bin.000001");
-    let path = server.path("mha-kept-000001-relay-bin.000001");
-    fs::write(&path, "").unwrap();
-    {
-        let mut inner = server.keeper.lock();
-        let metadata = fs::metadata(&original).unwrap();
-        let id = FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
+fn where_links_are_refused_a_copy_follows_the_file_and_takes_the_rest_after_its_deletion() {
+    for errno in [Errno::EPERM, Errno::EXDEV, Errno::EACCES] {
+        let server = Server::new();
+        let link: fn(&Path, &Path) -> Result<(), Errno> = match errno {
+            Errno::EPERM => |_, _| Err(Errno::EPERM),
+            Errno::EXDEV => |_, _| Err(Errno::EXDEV),
+            _ => |_, _| Err(Errno::EACCES),
         };
-        let kept = Kept {
-            name: "relay-bin.000001".parse().unwrap(),
-            path: path.clone(),
-            id,
-            generation: 1,
-            copied: true,
+        server.keeper.lock().link = link;
+        server.write(1, "one");
+        server.index(&[1]);
+        let pass = server.pass();
+        assert_eq!((pass.linked, pass.copied), (0, 1));
+        assert_eq!(
+            server.kept_files(),
+            0,
+            "nothing is written beside the originals"
+        );
+        let mut writer = OpenOptions::new()
+            .append(true)
+            .open(server.path("relay-bin.000001"))
+            .unwrap();
+        writer.write_all(b", two").unwrap();
+        server.delete(1);
+        server.index(&[]);
+        assert_eq!(server.sets(), [["one, two"]]);
+        assert!(server.keeper.lock().copies.is_empty());
+        // The file system may give its number to the next relay log, which is kept all the same.
+        server.write(2, "next");
+        assert_eq!(server.pass().copied, 1);
+        // After a restart of the agent the copy goes on.
+        let keeper = RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap();
+        let server = Server {
+            folder: server.folder,
+            keeper,
         };
-        inner.journal.enter(kept);
+        server.learn(Some(source(1, "db1")));
+        OpenOptions::new()
+            .append(true)
+            .open(server.path("relay-bin.000002"))
+            .unwrap()
+            .write_all(b" and more")
+            .unwrap();
+        server.pass();
+        server.delete(2);
+        assert_eq!(server.sets(), [["one, two", "next and more"]]);
     }
-    assert_eq!(server.pass(), Pass::default());
-    assert_eq!(fs::read_to_string(&path).unwrap(), "one");
-    let mut writer = OpenOptions::new().append(true).open(&original).unwrap();
-    writer.write_all(b", two").unwrap();
-    server.delete(1);
-    server.index(&[]);
-    assert_eq!(server.sets(), [["one, two"]]);
-    server.pass();
-    assert!(server.keeper.lock().copies.is_empty());
-    // The file system may give its number to the next relay log, which is kept all the same.
-    server.write(2, "next");
-    assert_eq!(server.pass().linked, 1);
+}
+
+#[test]
+fn a_link_refused_for_another_reason_is_an_error_and_no_silent_gap() {
+    let server = Server::new();
+    server.keeper.lock().link = |_, _| Err(Errno::ENOSPC);
+    server.write(1, "one");
+    assert!(matches!(
+        server.keeper.protect_now(),
+        Err(KeepError::Durable(_))
+    ));
 }
 
 #[test]

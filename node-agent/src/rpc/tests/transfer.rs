@@ -16,11 +16,11 @@ use tonic::Status;
 use super::fixture::{Authority, Running, claim, context, kind};
 use super::relay::{Fault, Relay};
 
-const ID: &str = "tail-mysql-bin.000001-880";
-const SIZE: usize = 1_500_017;
+pub(super) const ID: &str = "tail-mysql-bin.000001-880";
+pub(super) const SIZE: usize = 1_500_017;
 
 /// Puts a segment into the agent's store and tells how it is announced.
-fn put(agent: &Running, size: usize) -> (Vec<u8>, v1::SegmentInfo) {
+pub(super) fn put(agent: &Running, size: usize) -> (Vec<u8>, v1::SegmentInfo) {
     let mut bytes = vec![0; size];
     StdRng::seed_from_u64(size as u64).fill_bytes(&mut bytes);
     let sha256: [u8; 32] = Sha256::digest(&bytes).into();
@@ -59,7 +59,7 @@ fn put(agent: &Running, size: usize) -> (Vec<u8>, v1::SegmentInfo) {
 }
 
 /// Where the receiver would have the segment.
-fn received(agent: &Running) -> PathBuf {
+pub(super) fn received(agent: &Running) -> PathBuf {
     agent.folder.join("state/segments/op-1").join(ID)
 }
 
@@ -70,7 +70,7 @@ fn part(agent: &Running) -> PathBuf {
         .join(format!("{ID}.part"))
 }
 
-fn request(address: SocketAddr, segment: &v1::SegmentInfo) -> v1::PullSegmentRequest {
+pub(super) fn request(address: SocketAddr, segment: &v1::SegmentInfo) -> v1::PullSegmentRequest {
     v1::PullSegmentRequest {
         context: Some(context("db2:3306", 1, "op-1")),
         address: address.to_string(),
@@ -107,7 +107,7 @@ async fn pull(
 }
 
 /// A provider with a segment, a receiver that holds the cluster, and a client of the latter.
-async fn pair() -> (Running, Running, tonic::transport::Channel) {
+pub(super) async fn pair() -> (Running, Running, tonic::transport::Channel) {
     let provider = Running::start("db1", None).await;
     let receiver = Running::start("db2", None).await;
     let channel = receiver.dial().await;
