@@ -146,7 +146,7 @@ impl BinaryLogs {
         })
     }
 
-    /// The last event of the same file that ends at or before `before`. Events that a relay log does not store (see
+    /// The last event of the same file that ends at or before `before`; `None` if the file ends before it. Events that a relay log does not store (see
     /// [`crate::transaction::is_bookkeeping`]) do not count, so that providers of both kinds give the same answer.
     ///
     /// # Errors

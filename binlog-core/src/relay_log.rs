@@ -136,7 +136,8 @@ impl RelayLogs {
         })
     }
 
-    /// The last event of the same primary file that ends at or before `before`. Events that a relay log does not store
+    /// The last event of the same primary file that ends at or before `before`; `None` if that place is not held or
+    /// nothing is held between it and a hole before it. Events that a relay log does not store
     /// (see [`crate::transaction::is_bookkeeping`]) do not count, so that providers of both kinds give the same answer.
     ///
     /// # Errors

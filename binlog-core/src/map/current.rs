@@ -97,6 +97,19 @@ impl Map {
                 pieces.push(piece);
             }
         }
+        // A place where the receiver stood between two holes holds nothing.
+        let broken_next: Vec<bool> = pieces
+            .iter()
+            .skip(1)
+            .map(|next| next.join == Join::Broken)
+            .chain([false])
+            .collect();
+        let mut broken_next = broken_next.into_iter();
+        pieces.retain(|piece| {
+            !(broken_next.next() == Some(true)
+                && piece.join == Join::Broken
+                && piece.from == piece.to)
+        });
         self.pieces = pieces;
         // A Rotate that nothing describes is of no use to anyone.
         while self.pieces.first().is_some_and(|first| {

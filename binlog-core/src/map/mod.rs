@@ -249,12 +249,30 @@ impl Map {
         &self,
         before: &BinlogPosition,
     ) -> Result<Option<EventDigest>, LogError> {
-        for piece in self
+        // The piece that ends at the position or goes beyond it, then what is contiguous with it: an event on the other side
+        // of a hole is not the last one before the position.
+        let held = |i: usize, piece: &Piece| {
+            let unstored = self
+                .pieces
+                .get(i + 1)
+                .filter(|next| next.join == Join::Unstored && next.file == piece.file);
+            let to = unstored.map_or(piece.to, |next| next.from);
+            piece.file == before.file && piece.from < before.offset && before.offset <= to
+        };
+        let Some(index) = self
             .pieces
             .iter()
-            .rev()
-            .filter(|piece| piece.file == before.file && piece.from < before.offset)
-        {
+            .enumerate()
+            .position(|(i, piece)| held(i, piece))
+        else {
+            return Ok(None);
+        };
+        let mut broken = false;
+        for piece in self.pieces.iter().take(index + 1).rev() {
+            if broken || piece.file != before.file {
+                break;
+            }
+            broken = piece.join == Join::Broken;
             let limit = before.offset.min(piece.to);
             for mark in piece.marks.iter().rev().filter(|mark| mark.offset < limit) {
                 let mut found = None;
