@@ -43,12 +43,7 @@ pub(super) fn find(
     holdings: &Holdings,
     least: Option<&BinlogPosition>,
 ) -> Option<Frontier> {
-    let logs: Vec<(&str, &LogSurvey)> = holdings
-        .relay
-        .iter()
-        .map(|(server, survey)| (server.as_str(), survey))
-        .chain(holdings.dead.survey().map(|s| (topology.dead.as_str(), s)))
-        .collect();
+    let logs = logs_of(topology, holdings);
     let last = logs
         .iter()
         .filter_map(|(_, s)| s.last_transaction.as_ref())
@@ -85,6 +80,33 @@ pub(super) fn find(
         targets,
         end,
     })
+}
+
+/// A survivor that has received more than anybody can say: its relay log could not be surveyed, and no other log shows
+/// that nothing stands between `end` and its read position. To go on would lose what only its disk holds.
+pub(super) fn unread(
+    topology: &Topology,
+    holdings: &Holdings,
+    end: &BinlogPosition,
+) -> Option<(String, BinlogPosition)> {
+    let logs = logs_of(topology, holdings);
+    topology
+        .survivors
+        .iter()
+        .filter(|s| !holdings.relay.contains_key(&s.server))
+        // The relay log of an interrupted replay holds segments, which are kept elsewhere.
+        .filter(|s| s.facts.unfinished_replay.is_none())
+        .filter_map(|s| Some((s.server.clone(), s.replica.read.clone()?)))
+        .find(|(_, read)| !empty_between(&logs, end, read))
+}
+
+fn logs_of<'a>(topology: &'a Topology, holdings: &'a Holdings) -> Vec<(&'a str, &'a LogSurvey)> {
+    holdings
+        .relay
+        .iter()
+        .map(|(server, survey)| (server.as_str(), survey))
+        .chain(holdings.dead.survey().map(|s| (topology.dead.as_str(), s)))
+        .collect()
 }
 
 fn target(survivor: &Survivor, own: Option<&LogSurvey>, end: &BinlogPosition) -> Option<Target> {
@@ -126,4 +148,57 @@ fn empty_between(logs: &[(&str, &LogSurvey)], from: &BinlogPosition, to: &Binlog
         || logs.iter().any(|(_, s)| {
             covers(s, from, to) && s.last_transaction.as_ref().is_none_or(|t| t.end <= *from)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::DeadLog;
+    use crate::testing::{at, holds, topology};
+
+    fn unreachable() -> DeadLog {
+        DeadLog::Unreachable {
+            why: "no answer".to_owned(),
+        }
+    }
+
+    fn holdings(relay: &[(&str, LogSurvey)], dead: DeadLog) -> Holdings {
+        Holdings {
+            relay: relay
+                .iter()
+                .map(|(server, survey)| ((*server).to_owned(), survey.clone()))
+                .collect(),
+            dead,
+        }
+    }
+
+    #[test]
+    fn what_only_an_unreadable_relay_log_holds_stops_the_run() {
+        // The second survivor received up to 900, nobody else did, and its relay log cannot be read.
+        let topology = topology(&[("1:452", "1:452"), ("1:900", "1:452")]);
+        let first = topology.survivors[0].server.clone();
+        let second = topology.survivors[1].server.clone();
+        let known = (first.as_str(), holds(&["1:4 1:452"], Some("1:452")));
+        let alone = holdings(&[known.clone()], unreachable());
+        let end = find(&topology, &alone, None).unwrap().end;
+        assert_eq!(end, at("1:452"));
+        assert_eq!(unread(&topology, &alone, &end), Some((second, at("1:900"))));
+        // The dead disk holds it too: nothing depends on that relay log.
+        let survey = holds(&["1:4 1:1308"], Some("1:1308"));
+        let with_disk = holdings(&[known], DeadLog::Read { survey });
+        let end = find(&topology, &with_disk, None).unwrap().end;
+        assert_eq!(end, at("1:1308"));
+        assert_eq!(unread(&topology, &with_disk, &end), None);
+    }
+
+    #[test]
+    fn a_stop_event_behind_the_end_needs_no_relay_log() {
+        let topology = topology(&[("1:475", "1:452"), ("1:475", "1:452")]);
+        let second = topology.survivors[1].server.clone();
+        let other = (second.as_str(), holds(&["1:4 1:475"], Some("1:452")));
+        let holdings = holdings(&[other], unreachable());
+        let end = find(&topology, &holdings, None).unwrap().end;
+        assert_eq!(end, at("1:452"));
+        assert_eq!(unread(&topology, &holdings, &end), None);
+    }
 }

@@ -109,6 +109,18 @@ pub enum PlanError {
         /// Who holds what.
         held: String,
     },
+    /// A survivor received events that nobody can read.
+    #[error(
+        "the relay log of {server} cannot be read, and it received up to {read}, beyond {end}, where everything that can be read ends (mend it, or stop {server} to go on without it)"
+    )]
+    Unread {
+        /// The survivor.
+        server: String,
+        /// What it received.
+        read: BinlogPosition,
+        /// End of everything that can be read.
+        end: BinlogPosition,
+    },
 }
 
 /// What will be done.
@@ -139,6 +151,14 @@ pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
     let least = findings.promoted.map(|p| &p.end);
     let frontier =
         frontier::find(findings.topology, findings.holdings, least).ok_or(PlanError::NoPosition)?;
+    // After a promotion there is no way back, and nothing to be saved by stopping.
+    if findings.promoted.is_none()
+        && let Some((server, read)) =
+            frontier::unread(findings.topology, findings.holdings, &frontier.end)
+    {
+        let end = frontier.end;
+        return Err(PlanError::Unread { server, read, end });
+    }
     let pieces = cover::cover(findings.topology, findings.holdings, &frontier)?;
     let steps = Builder {
         findings,
