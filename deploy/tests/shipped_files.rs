@@ -1,0 +1,104 @@
+//! Every file an operator copies is one that the programs accept.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Copies an example into a private folder in which everything it refers to below /etc/mha exists.
+fn installed(example: &str, private: &Path) -> PathBuf {
+    let text = read(&folder("config").join(example));
+    let etc = private.join("etc");
+    for word in text.split_whitespace() {
+        if let Some(rest) = word.strip_prefix("/etc/mha/") {
+            let path = etc.join(rest);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "secret\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+    let path = private.join(example);
+    let text = text.replace("/etc/mha", etc.to_str().unwrap());
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn the_agent_accepts_its_example() {
+    let private = tempfile::tempdir().unwrap();
+    let config =
+        node_agent::config::Config::load(&installed("node-agent.yaml", private.path())).unwrap();
+    assert_eq!(config.name, "db1");
+    assert_eq!(config.servers[0].name, "db1:3306");
+}
+
+#[test]
+fn the_manager_accepts_its_example() {
+    let private = tempfile::tempdir().unwrap();
+    let config = manager::config::load(&installed("manager.yaml", private.path())).unwrap();
+    assert_eq!(config.cluster, "app1");
+    assert_eq!(config.servers.len(), 3);
+}
+
+#[test]
+fn units_have_the_sections_of_a_service_and_start_our_binaries() {
+    let mut seen = 0;
+    for entry in fs::read_dir(folder("systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut sections = BTreeSet::new();
+        let mut starts = None;
+        for (number, line) in read(&path).lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some(section) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                sections.insert(section.to_owned());
+                continue;
+            }
+            let (key, value) = line
+                .split_once('=')
+                .unwrap_or_else(|| panic!("{}:{}: {line}", path.display(), number + 1));
+            if key == "ExecStart" {
+                starts = value.split_whitespace().next().map(str::to_owned);
+            }
+        }
+        for wanted in ["Unit", "Service", "Install"] {
+            assert!(sections.contains(wanted), "{}: [{wanted}]", path.display());
+        }
+        let binary = starts.unwrap_or_else(|| panic!("{}: no ExecStart", path.display()));
+        assert!(
+            ["/usr/bin/mha-node-agent", "/usr/bin/mha-manager"].contains(&binary.as_str()),
+            "{}: {binary}",
+            path.display()
+        );
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+/// Commands of the operator docs are the commands of the programs: each is parsed, none is run.
+#[test]
+fn every_command_of_the_operator_docs_parses() {
+    let text = read(&folder("OPERATIONS.md"));
+    let mut seen = 0;
+    for line in text.lines().map(str::trim) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some(&"mha-manager") = words.first() else {
+            continue;
+        };
+        manager::cli::command()
+            .try_get_matches_from(&words)
+            .unwrap_or_else(|e| panic!("{line}\n{e}"));
+        seen += 1;
+    }
+    assert!(seen >= 4, "found only {seen} commands");
+}
