@@ -36,10 +36,11 @@ fn a_dead_primary_with_two_replicas() {
 }
 
 type Change = fn(&mut ClusterConfig, &mut Snapshot);
+type Expected = fn(&Refusal) -> bool;
 
 #[test]
 fn table_of_refusals() {
-    let table: &[(&str, Change, fn(&Refusal) -> bool)] = &[
+    let table: &[(&str, Change, Expected)] = &[
         (
             "answers SQL",
             |_, s| s.ping = Ping::Answered,
