@@ -225,6 +225,12 @@ pub fn sort(
     let evidence = evidence(dead, snapshot);
     let verdict = verdict::judge(&evidence);
     let dead_facts = snapshot.facts(&dead.name);
+    if let Some(replica) = dead_facts.and_then(|f| f.replica.as_ref()) {
+        return Err(Refusal::PrimaryIsReplica {
+            server: dead.name.clone(),
+            source_address: source_address(replica),
+        });
+    }
     let off = assurances.primary_is_off
         && evidence.agent == AgentEvidence::NoAnswer
         && verdict != Verdict::Alive;

@@ -77,7 +77,7 @@ pub enum StopReason {
 #[non_exhaustive]
 pub enum FailoverError {
     /// Refused before anything changed.
-    #[error("refused: {0}")]
+    #[error("refused")]
     Refused(#[from] Refusal),
     /// Somebody else holds the cluster.
     #[error("another operation holds the cluster: {}", show_claims(.0))]

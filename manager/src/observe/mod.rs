@@ -157,11 +157,6 @@ pub async fn observe(config: &ClusterConfig, dead: &ServerConfig, agents: &Agent
     }
 }
 
-/// Pings the server that is said to be dead, without asking anyone else.
-pub async fn ping_only(config: &ClusterConfig, dead: &ServerConfig) -> Ping {
-    ping::ping(&dead.address, &config.monitor).await
-}
-
 async fn observe_server(
     config: &ClusterConfig,
     server: &ServerConfig,

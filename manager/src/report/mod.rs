@@ -536,3 +536,6 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,11 @@ fn table_of_refusals() {
             },
         ),
         (
+            "a replica is named",
+            |_, s| facts(s, 0).replica = Some(crate::testing::replica("1:4", "1:4")),
+            |r| matches!(r, Refusal::PrimaryIsReplica { server, .. } if server == "db1"),
+        ),
+        (
             "replica of another address",
             |_, s| {
                 let replica = replica(s, 2);

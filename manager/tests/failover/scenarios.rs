@@ -264,7 +264,7 @@ async fn refusals_change_nothing() {
             "another server is named",
             |_, r| r.dead_primary = "db3:3306".into(),
             ExitCode::Refused,
-            "db3 is isolated",
+            "db3 is a replica of 127.0.0.1:",
         ),
         (
             "an unknown server is named",
