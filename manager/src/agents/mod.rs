@@ -7,15 +7,19 @@
 mod client;
 mod connect;
 mod convert;
+mod logs;
+mod replication;
 mod stream;
+mod values;
 
-pub use client::{
-    AgentClient, Applied, Claim, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,
-    StoppedReceiver,
-};
+pub use client::AgentClient;
 pub use connect::{AgentUnreachable, ServerAtAgent, connect};
 pub use convert::BadAnswer;
 pub use stream::{NothingSaved, SegmentOutcome};
+pub use values::{
+    Applied, Claim, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,
+    StoppedReceiver,
+};
 
 use proto::status::CallError;
 

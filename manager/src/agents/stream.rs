@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tonic::{Response, Status, Streaming};
 
 use super::AgentCallError;
-use super::client::SegmentRef;
 use super::convert::{self, BadAnswer};
+use super::values::SegmentRef;
 use crate::facts::LogEnd;
 
 /// How much longer than the agent's own limit for lack of progress the manager waits: the agent knows better what

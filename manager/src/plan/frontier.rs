@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(end, at("1:452"));
         assert_eq!(unread(&topology, &alone, &end), Some((second, at("1:900"))));
         // The dead disk holds it too: nothing depends on that relay log.
-        let survey = holds(&["1:4 1:1308"], Some("1:1308"));
+        let survey = Box::new(holds(&["1:4 1:1308"], Some("1:1308")));
         let with_disk = holdings(&[known], DeadLog::Read { survey });
         let end = find(&topology, &with_disk, None).unwrap().end;
         assert_eq!(end, at("1:1308"));

@@ -1,0 +1,134 @@
+//! What calls take and bring, in the manager's types.
+
+use binlog_core::{BinlogPosition, Manifest};
+use proto::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Replica;
+
+/// Which logs of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Logs {
+    /// Its own binary logs.
+    Binary,
+    /// Its relay logs.
+    Relay,
+}
+
+/// A claim of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Cluster.
+    pub cluster: String,
+    /// Epoch, above 0.
+    pub epoch: u64,
+    /// Operation.
+    pub operation: String,
+    /// Manager.
+    pub manager: String,
+}
+
+/// What every changing call carries besides its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Cluster.
+    pub cluster: String,
+    /// Operation.
+    pub operation: String,
+    /// Epoch.
+    pub epoch: u64,
+}
+
+/// A segment in an agent's store.
+#[derive(Debug, Clone)]
+pub struct SegmentRef {
+    /// Id.
+    pub id: String,
+    /// Its manifest, checked against size and digest of the answer.
+    pub manifest: Manifest,
+    /// As the agent described it, to hand on unchanged.
+    pub wire: v1::SegmentInfo,
+}
+
+/// How mysqld was held down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// mysqld ran when the call came.
+    pub was_running: bool,
+    /// No mysqld runs any more, or a SIGKILL is pending on it.
+    pub confirmed: bool,
+    /// How it was stopped.
+    pub how: String,
+}
+
+/// An event's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldEvent {
+    /// Start.
+    pub start: BinlogPosition,
+    /// End.
+    pub end: BinlogPosition,
+    /// Type code.
+    pub type_code: u32,
+    /// sha256 in hex.
+    pub sha256: String,
+}
+
+/// A stopped receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedReceiver {
+    /// Status afterwards; positions are final.
+    pub status: Replica,
+    /// It ran before this operation.
+    pub was_running: bool,
+}
+
+/// Outcome of a drain or replay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Executed when the call came.
+    pub executed_before: Option<BinlogPosition>,
+    /// Executed after the drain.
+    pub executed_drained: Option<BinlogPosition>,
+    /// Executed at the end.
+    pub executed_after: BinlogPosition,
+    /// GTID state at the end.
+    pub gtid_executed: String,
+    /// The received range ended inside a transaction.
+    pub half_transaction: bool,
+    /// The applier was killed because of it.
+    pub applier_killed: bool,
+    /// The applier was found stopped without an error and started.
+    pub applier_started: bool,
+    /// Tables whose changes may have come twice.
+    pub maybe_twice: Vec<String>,
+    /// Microseconds of drain, switch, replay.
+    pub phases_us: [u64; 3],
+    /// Connections to the local source.
+    pub connections: u32,
+}
+
+/// A promoted server, still read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// End of its own binary log: the others start here.
+    pub position: BinlogPosition,
+    /// Own GTID state.
+    pub gtid_executed: String,
+    /// Executed position in the dead primary's coordinates, before the reset.
+    pub executed: BinlogPosition,
+    /// GTID state in the dead primary's terms, before the reset.
+    pub gtid_before_reset: String,
+}
+
+/// A repointed replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repointed {
+    /// Status afterwards.
+    pub status: Replica,
+    /// Executed position in the dead primary's coordinates, before the CHANGE.
+    pub executed_before: Option<BinlogPosition>,
+    /// GTID state before the CHANGE.
+    pub gtid_before: String,
+}
