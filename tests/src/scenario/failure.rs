@@ -22,6 +22,20 @@ pub enum Failure {
         /// What was there.
         found: String,
     },
+    /// The same, with what the program said.
+    #[error("{failure}\n{told}")]
+    Told {
+        /// What failed.
+        failure: Box<Failure>,
+        /// Exit code, outputs and times.
+        told: String,
+    },
+    /// The program ended without a report.
+    #[error("the manager wrote no report\n{told}")]
+    NoReport {
+        /// Exit code, outputs and times.
+        told: String,
+    },
 }
 
 /// A failed test prints its error with `Debug`; people want to read the sentence and its causes.

@@ -38,6 +38,8 @@ pub struct Half {
     pub part: LogPlace,
     /// Where it ends.
     pub end: LogPlace,
+    /// Number of the client's rows before it.
+    pub rows_before: u64,
 }
 
 const ROWS: u32 = 40;
@@ -84,6 +86,7 @@ pub async fn leave(
             cluster.hold(other, &start);
         }
     }
+    let rows_before = ledger.next() - 1;
     transaction(ledger, engine, 2).await?;
     let end = replica::binlog_end(cluster.primary()).await?;
 
@@ -114,7 +117,12 @@ pub async fn leave(
     expect_eq("received", &status.read()?, &part)?;
     expect_eq("executed", &status.executed()?, &start)?;
     expect_eq("the applier runs", &status.sql_running()?, &true)?;
-    Ok(Half { start, part, end })
+    Ok(Half {
+        start,
+        part,
+        end,
+        rows_before,
+    })
 }
 
 /// Waits until the applier has taken everything from its relay log.

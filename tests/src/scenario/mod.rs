@@ -9,7 +9,10 @@
 //! Nothing here asserts by panicking: what is not as expected is a [`Failure`] that says what was looked at, what was
 //! expected and what was found.
 
+pub mod aftermath;
+pub mod before;
 pub mod failure;
+pub mod files;
 pub mod form;
 pub mod half;
 pub mod lag;
@@ -18,6 +21,7 @@ pub mod renumber;
 pub mod scene;
 pub mod torn;
 
+pub use aftermath::{Ended, Expected};
 pub use failure::{Failure, expect, expect_eq};
 pub use form::Form;
 pub use lag::{Act, Applier, Lag, Plan, Played};

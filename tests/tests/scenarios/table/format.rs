@@ -52,7 +52,7 @@ fn plan() -> Plan {
 async fn run(spec: ClusterSpec, plan: &Plan) -> Result<(), Failure> {
     let mut scene = Scene::open(spec).await?;
     scene.play(plan).await?;
-    Ok(())
+    scene.loses_nothing().await
 }
 
 async fn events_in_row_format(form: Form) -> Result<(), Failure> {

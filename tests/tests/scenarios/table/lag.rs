@@ -1,19 +1,27 @@
 //! Where the replicas stand when the primary dies.
 
+use std::time::Duration;
+
 use tests::on_every_form;
-use tests::scenario::{Applier, Failure, Form, Lag, Plan, Scene};
+use tests::sandbox::SandboxError;
+use tests::sandbox::accounts::APPLICATION;
+use tests::sandbox::load::{self, Load, LoadSpec};
+use tests::sandbox::wait::{self, Look};
+use tests::scenario::before::Before;
+use tests::scenario::{Applier, Expected, Failure, Form, Lag, Plan, Scene, expect};
 
 on_every_form! {
     nobody_lags
     the_candidate_is_the_latest
     only_the_tail_is_missing
     a_replica_is_behind_only_in_applying
+    clients_write_until_the_kill
 }
 
 async fn nobody_lags(form: Form) -> Result<(), Failure> {
     let mut scene = Scene::open(form.cluster()).await?;
     scene.play(&Plan::rows(&[])).await?;
-    Ok(())
+    scene.loses_nothing().await
 }
 
 async fn the_candidate_is_the_latest(form: Form) -> Result<(), Failure> {
@@ -25,13 +33,13 @@ async fn the_candidate_is_the_latest(form: Form) -> Result<(), Failure> {
             Lag::behind(2),
         ]))
         .await?;
-    Ok(())
+    scene.loses_nothing().await
 }
 
 async fn only_the_tail_is_missing(form: Form) -> Result<(), Failure> {
     let mut scene = Scene::open(form.cluster()).await?;
     scene.play(&Plan::rows(&[Lag::behind(2); 3])).await?;
-    Ok(())
+    scene.loses_nothing().await
 }
 
 async fn a_replica_is_behind_only_in_applying(form: Form) -> Result<(), Failure> {
@@ -43,6 +51,64 @@ async fn a_replica_is_behind_only_in_applying(form: Form) -> Result<(), Failure>
             Lag::applied(3, 2, Applier::Blocked),
         ]))
         .await?;
-    drop(played);
+    scene.survives_while(played, &Expected::all()).await?;
+    Ok(())
+}
+
+/// Whatever was acknowledged up to the moment of the kill is on the dead disk, and nowhere else.
+async fn clients_write_until_the_kill(form: Form) -> Result<(), Failure> {
+    let mut scene = Scene::open(form.cluster()).await?;
+    load::prepare(scene.cluster.primary()).await?;
+    scene
+        .play(&Plan::rows(&[
+            Lag::behind(3),
+            Lag::behind(1),
+            Lag::behind(2),
+        ]))
+        .await?;
+    let before = Before::read(&scene.cluster).await?;
+
+    let primary = scene.cluster.primary();
+    let login = primary.login(APPLICATION.user, APPLICATION.password);
+    let clients = Load::start(
+        &login,
+        &LoadSpec {
+            sessions: 4,
+            ..LoadSpec::default()
+        },
+    );
+    wait::until("clients to write", Duration::from_secs(30), || async {
+        match load::rows(primary).await?.len() {
+            rows if rows >= 100 => Ok(Look::Done(())),
+            rows => Ok::<_, SandboxError>(Look::NotYet(format!("{rows} rows"))),
+        }
+    })
+    .await?;
+    scene.cluster.crash(0)?;
+    let written = clients.finish().await;
+
+    let ended = scene.fail_over(&[]).await?;
+    scene.check(&before, &ended, &Expected::all()).await?;
+    for server in scene.cluster.replicas() {
+        let found = load::rows(server).await?;
+        let name = server.name();
+        let lost: Vec<&u64> = written.acknowledged.difference(&found).collect();
+        expect(
+            lost.is_empty(),
+            format!("rows on {name}"),
+            "all acknowledged",
+            format!("without {lost:?}"),
+        )?;
+        let strange: Vec<&u64> = found
+            .iter()
+            .filter(|id| !written.acknowledged.contains(id) && !written.in_doubt.contains(id))
+            .collect();
+        expect(
+            strange.is_empty(),
+            format!("rows on {name}"),
+            "what clients wrote",
+            format!("{strange:?} too"),
+        )?;
+    }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! How the logs look in which the missing events are: rotated, renumbered, elsewhere, purged, with strangers among them.
 
-use std::fs;
-
 use tests::on_every_form;
-use tests::sandbox::Server;
-use tests::scenario::{Act, Failure, Form, Lag, Plan, Scene, expect, expect_eq};
+use tests::sandbox::deployment::DeploymentSpec;
+use tests::scenario::{
+    Act, Expected, Failure, Form, Lag, Plan, Played, Scene, expect, expect_eq, files,
+};
 
 on_every_form! {
     relay_logs_rotated_several_times_between_the_positions
@@ -13,31 +13,7 @@ on_every_form! {
     a_stray_backup_lies_beside_the_primarys_log
     relay_logs_have_another_name_and_folder
     the_leaders_relay_logs_were_purged_and_the_dead_disk_serves
-}
-
-/// Names of the files `BASE.DIGITS` in the folder of `base`.
-fn numbered(server: &Server, base: &std::path::Path) -> Vec<String> {
-    let stem = format!(
-        "{}.",
-        base.file_name().unwrap_or_default().to_string_lossy()
-    );
-    let folder = base.parent().unwrap_or(base);
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{}: list {}: {error}", server.name(), folder.display()))
-        .map(|entry| {
-            entry
-                .expect("a folder entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .filter(|name| {
-            name.strip_prefix(&stem)
-                .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-        })
-        .collect();
-    names.sort();
-    names
+    the_leaders_relay_logs_were_purged_and_its_agent_kept_them
 }
 
 async fn relay_logs_rotated_several_times_between_the_positions(form: Form) -> Result<(), Failure> {
@@ -61,14 +37,14 @@ async fn relay_logs_rotated_several_times_between_the_positions(form: Form) -> R
     };
     scene.play(&plan).await?;
     let leader = scene.cluster.server(2);
-    let files = numbered(leader, &leader.relay_base());
+    let files = files::numbered(&leader.relay_base())?;
     expect(
         files.len() >= 9,
         "relay logs of the leader",
         "at least 9",
         files.join(" "),
     )?;
-    Ok(())
+    scene.loses_nothing().await
 }
 
 async fn the_primarys_log_rotated_between_the_positions(form: Form) -> Result<(), Failure> {
@@ -99,7 +75,8 @@ async fn the_primarys_log_rotated_between_the_positions(form: Form) -> Result<()
             number(4).as_str(),
             number(5).as_str(),
         ],
-    )
+    )?;
+    scene.loses_nothing().await
 }
 
 async fn the_primarys_log_passes_from_999999_to_1000000(form: Form) -> Result<(), Failure> {
@@ -124,7 +101,8 @@ async fn the_primarys_log_passes_from_999999_to_1000000(form: Form) -> Result<()
         "file of the leader",
         &played.place(3)?.file.as_str(),
         &"mysql-bin.1000000",
-    )
+    )?;
+    scene.loses_nothing().await
 }
 
 async fn a_stray_backup_lies_beside_the_primarys_log(form: Form) -> Result<(), Failure> {
@@ -143,19 +121,20 @@ async fn a_stray_backup_lies_beside_the_primarys_log(form: Form) -> Result<(), F
         &played.end()?.file.as_str(),
         &"mysql-bin.000003",
     )?;
-    let primary = scene.cluster.primary();
-    let stray = primary.datadir().join("mysql-bin.000004.bak");
-    fs::copy(primary.datadir().join("mysql-bin.000001"), &stray)
-        .expect("a copy in the data directory");
-    expect_eq("the stray file exists", &stray.exists(), &true)
+    let folder = scene.cluster.primary().datadir();
+    files::copy(
+        &folder.join("mysql-bin.000001"),
+        &folder.join("mysql-bin.000004.bak"),
+    )?;
+    scene.loses_nothing().await
 }
 
 async fn relay_logs_have_another_name_and_folder(form: Form) -> Result<(), Failure> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = files::scratch()?;
     let mut spec = form.cluster();
     for number in form.replica_numbers() {
         let own = folder.path().join(format!("of db{}", number + 1));
-        fs::create_dir(&own).expect("a folder for relay logs");
+        files::create(&own)?;
         spec = spec.set_on(number, "relay-log", own.join("received").display());
     }
     let mut scene = Scene::open(spec).await?;
@@ -170,21 +149,21 @@ async fn relay_logs_have_another_name_and_folder(form: Form) -> Result<(), Failu
     };
     scene.play(&plan).await?;
     for server in scene.cluster.replicas() {
-        let files = numbered(server, &server.relay_base());
+        let files = files::numbered(&server.relay_base())?;
         expect(
             !files.is_empty(),
             format!("relay logs of {}", server.name()),
             "some",
             "none",
         )?;
-        let ordinary = numbered(server, &server.datadir().join("relay-bin"));
+        let ordinary = files::numbered(&server.datadir().join("relay-bin"))?;
         expect_eq(
             format!("relay-bin files of {}", server.name()),
             &ordinary,
             &vec![],
         )?;
     }
-    Ok(())
+    scene.loses_nothing().await
 }
 
 /// The leader applied and purged what the others lack.
@@ -205,13 +184,10 @@ fn purged_plan() -> Plan {
     }
 }
 
-async fn the_leaders_relay_logs_were_purged_and_the_dead_disk_serves(
-    form: Form,
-) -> Result<(), Failure> {
-    let mut scene = Scene::open(form.cluster().set("relay-log-purge", 1)).await?;
-    scene.play(&purged_plan()).await?;
-    let leader = scene.cluster.server(2);
-    let files = numbered(leader, &leader.relay_base());
+/// The leader executed the second batch, and its server removed the relay logs that held it.
+async fn purged(scene: &mut Scene) -> Result<Played, Failure> {
+    let played = scene.play(&purged_plan()).await?;
+    let files = files::numbered(&scene.cluster.server(2).relay_base())?;
     expect(
         files
             .first()
@@ -219,5 +195,28 @@ async fn the_leaders_relay_logs_were_purged_and_the_dead_disk_serves(
         "relay logs of the leader",
         "the first ones purged",
         files.join(" "),
-    )
+    )?;
+    Ok(played)
+}
+
+async fn the_leaders_relay_logs_were_purged_and_the_dead_disk_serves(
+    form: Form,
+) -> Result<(), Failure> {
+    // The agents come after the purge, so that nothing was kept.
+    let mut scene = Scene::without_agents(form.cluster().set("relay-log-purge", 1)).await?;
+    purged(&mut scene).await?;
+    scene.start_agents(&DeploymentSpec::default()).await?;
+    scene.loses_nothing().await
+}
+
+async fn the_leaders_relay_logs_were_purged_and_its_agent_kept_them(
+    form: Form,
+) -> Result<(), Failure> {
+    let mut scene = Scene::open(form.cluster().set("relay-log-purge", 1)).await?;
+    let played = purged(&mut scene).await?;
+    // The dead host is gone for good: only what the agent kept has the second batch.
+    scene.host_of_the_primary_is_gone()?;
+    let expected = Expected::all().up_to(played.place(2)?, 8);
+    scene.survives(&expected).await?;
+    Ok(())
 }

@@ -9,11 +9,13 @@
 //! | `torn` | the primary killed in the middle of a large transaction |
 //! | `half` | a replica holds half a transaction: one applier and parallel workers, InnoDB and with a MyISAM change applied |
 //! | `temporary` | temporary tables open across the failover |
+//! | `proof` | the evidence of a failover with one transaction removed from a segment |
 
 mod applier;
 mod format;
 mod half;
 mod lag;
 mod logs;
+mod proof;
 mod temporary;
 mod torn;

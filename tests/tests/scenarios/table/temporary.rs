@@ -46,5 +46,11 @@ async fn temporary_tables_are_open_across_the_failover(form: Form) -> Result<(),
             &Some(open),
         )?;
     }
-    Ok(())
+    scene.loses_nothing().await?;
+    let kept = scene
+        .cluster
+        .server(1)
+        .value("SELECT COUNT(*) FROM app.kept")
+        .await?;
+    expect_eq("rows made from temporary tables", &kept.as_str(), &"6")
 }
