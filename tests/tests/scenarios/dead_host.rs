@@ -24,7 +24,9 @@ struct Behind {
 }
 
 async fn behind(kind: ServerKind, spec: &DeploymentSpec) -> Result<Behind, SandboxError> {
-    let cluster = support::start(ClusterSpec::new(kind)).await?;
+    // Soon enough for a test: a replica notices after this many seconds that nothing comes any more.
+    let spec_of_cluster = ClusterSpec::new(kind).set("slave-net-timeout", 4);
+    let cluster = support::start(spec_of_cluster).await?;
     load::prepare(cluster.primary()).await?;
     cluster.wait_caught_up().await?;
     let deployment = Deployment::start(&cluster, spec).await?;
@@ -95,6 +97,26 @@ impl Behind {
         Ok(())
     }
 
+    /// An offset in the body of an event that no survivor has, with whole transactions before and after it.
+    async fn body_on_the_dead_disk_only(&self) -> Result<usize, SandboxError> {
+        const HEADER: usize = 19;
+        let received = replica::must_status(self.cluster.server(2))
+            .await?
+            .read()?
+            .offset;
+        let events = self
+            .cluster
+            .primary()
+            .rows("SHOW BINLOG EVENTS IN 'mysql-bin.000001'")
+            .await?;
+        let starts: Vec<usize> = events
+            .iter()
+            .filter_map(|row| row.get("Pos")?.parse().ok())
+            .filter(|start| u64::try_from(*start).is_ok_and(|start| start > received))
+            .collect();
+        Ok(starts[starts.len() / 2] + HEADER + 2)
+    }
+
     fn newest_binlog(&self) -> PathBuf {
         self.cluster
             .primary()
@@ -106,11 +128,19 @@ impl Behind {
 /// A host that refuses connections, and one from which nothing comes back at all.
 async fn no_answer(kind: ServerKind, silent: bool) -> Outcome {
     let scene = behind(kind, &DeploymentSpec::default()).await?;
-    scene.cluster.crash(0)?;
     if silent {
-        scene.deployment.agent(0).freeze()?;
+        // Not a packet comes back: connections stay until their owners lose patience.
         scene.cluster.gate(0).set_mode(Mode::Silent);
+        scene.deployment.agent(0).freeze()?;
+        scene.cluster.primary().kill()?;
+        for server in scene.survivors() {
+            replica::wait_until(server, "notice that nothing comes", |status| {
+                Ok(status.io_running()? != "Yes")
+            })
+            .await?;
+        }
     } else {
+        scene.cluster.crash(0)?;
         scene.deployment.agent(0).kill()?;
     }
     let run = scene
@@ -171,19 +201,15 @@ enum Spoilt {
 
 async fn unreadable(kind: ServerKind, how: Spoilt) -> Outcome {
     let scene = behind(kind, &DeploymentSpec::default()).await?;
+    let body = scene.body_on_the_dead_disk_only().await?;
     scene.cluster.crash(0)?;
     let path = scene.newest_binlog();
     match how {
         Spoilt::Missing => std::fs::rename(&path, path.with_extension("away")).unwrap(),
         Spoilt::Corrupt => {
-            // In the middle of what no survivor has.
-            let from = replica::must_status(scene.cluster.server(2))
-                .await?
-                .read()?
-                .offset;
+            // In the body of an event, halfway through what no survivor has.
             let mut bytes = std::fs::read(&path).unwrap();
-            let middle = (usize::try_from(from).unwrap() + bytes.len()) / 2;
-            bytes[middle] ^= 0x55;
+            bytes[body] ^= 0x55;
             std::fs::write(&path, bytes).unwrap();
         }
     }

@@ -193,6 +193,16 @@ async fn a_second_failover_while_one_runs() -> Outcome {
         .await?;
     }
     first.freeze()?;
+    // Calls that were on their way are still carried out by the agents.
+    let mut last = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
+        if last.changes(&now).is_empty() {
+            break;
+        }
+        last = now;
+    }
     let run = changes_nothing(&cluster, &deployment, Traffic::None, (0, &["--yes"])).await?;
     run.must_end_with(HELD);
     first.thaw()?;
