@@ -242,7 +242,13 @@ async fn unreadable(kind: ServerKind, how: Spoilt) -> Outcome {
         run.text()
     );
     let found = load::rows(scene.cluster.server(1)).await?;
-    assert!(found.is_superset(&scene.furthest) && scene.written.acknowledged.is_superset(&found));
+    assert!(
+        found.is_superset(&scene.furthest) && scene.written.acknowledged.is_superset(&found),
+        "db2 has {} rows after exit code {:?}\n{}",
+        found.len(),
+        run.finished.code,
+        run.text()
+    );
     assert!(
         found.len() < scene.written.acknowledged.len(),
         "the spoilt part cannot be there"
