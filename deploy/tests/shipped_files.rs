@@ -1,5 +1,8 @@
 //! Every file an operator copies is one that the programs accept.
 
+// Helpers of an integration test are not inside `#[test]` functions, which the lints exempt by themselves.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
