@@ -14,14 +14,21 @@ pub fn numbered(base: &Path) -> Result<Vec<String>, SandboxError> {
         "{}.",
         base.file_name().unwrap_or_default().to_string_lossy()
     );
+    let mut names = starting_with(folder, &stem)?;
+    names.retain(|name| {
+        name.strip_prefix(&stem)
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    Ok(names)
+}
+
+/// Names in a folder that begin with `prefix`, in order.
+pub fn starting_with(folder: &Path, prefix: &str) -> Result<Vec<String>, SandboxError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(SandboxError::io("list", folder))? {
         let entry = entry.map_err(SandboxError::io("list", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name
-            .strip_prefix(&stem)
-            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-        {
+        if name.starts_with(prefix) {
             names.push(name);
         }
     }

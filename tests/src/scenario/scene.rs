@@ -1,7 +1,10 @@
 //! A cluster, the program beside it, and a client: what every scenario starts from.
 
+use std::time::Duration;
+
 use crate::sandbox::deployment::{Deployment, DeploymentSpec};
 use crate::sandbox::slot::Slot;
+use crate::sandbox::wait::{self, Look};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError};
 
 use super::aftermath::{self, Ended, Expected};
@@ -59,6 +62,27 @@ impl Scene {
             expected: "started".to_owned(),
             found: "not started".to_owned(),
         })
+    }
+
+    /// Waits until the agent of this replica has the relay logs that are there in its keeping.
+    pub async fn relay_logs_are_kept(&self, number: usize) -> Result<(), Failure> {
+        let server = self.cluster.server(number);
+        let base = server.relay_base();
+        let folder = base.parent().unwrap_or(&base).to_owned();
+        let what = format!("the agent of {} to keep relay logs", server.name());
+        wait::until(&what, Duration::from_secs(20), || async {
+            let present = files::numbered(&base)?;
+            let kept = files::starting_with(&folder, "mha-kept-")?;
+            let missing = present
+                .iter()
+                .find(|name| !kept.iter().any(|kept| kept.ends_with(name.as_str())));
+            Ok(match missing {
+                None => Look::Done(()),
+                Some(name) => Look::NotYet(format!("{name} is not among {kept:?}")),
+            })
+        })
+        .await?;
+        Ok(())
     }
 
     /// The host of the primary falls silent, its agent with it: what only its disk holds is out of reach.

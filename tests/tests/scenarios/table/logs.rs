@@ -213,6 +213,7 @@ async fn the_leaders_relay_logs_were_purged_and_its_agent_kept_them(
     form: Form,
 ) -> Result<(), Failure> {
     let mut scene = Scene::open(form.cluster().set("relay-log-purge", 1)).await?;
+    scene.relay_logs_are_kept(2).await?;
     let played = purged(&mut scene).await?;
     // The dead host is gone for good: only what the agent kept has the second batch.
     scene.host_of_the_primary_is_gone()?;
