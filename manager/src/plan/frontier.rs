@@ -179,7 +179,7 @@ mod tests {
         let first = topology.survivors[0].server.clone();
         let second = topology.survivors[1].server.clone();
         let known = (first.as_str(), holds(&["1:4 1:452"], Some("1:452")));
-        let alone = holdings(&[known.clone()], unreachable());
+        let alone = holdings(std::slice::from_ref(&known), unreachable());
         let end = find(&topology, &alone, None).unwrap().end;
         assert_eq!(end, at("1:452"));
         assert_eq!(unread(&topology, &alone, &end), Some((second, at("1:900"))));
