@@ -286,7 +286,17 @@ impl BinaryLogs {
                 FIRST_EVENT,
             );
             let mut closing = Closing::default();
-            let file_end = walk_file(&mut reader, &mut builder, &mut closing, file, source)?;
+            let mut file_end = walk_file(&mut reader, &mut builder, &mut closing, file, source)?;
+            if let FileEnd::Torn { offset, detail } = &file_end
+                && self.files.last() != Some(file)
+            {
+                // Only the last file of a crashed server may be cut off; behind any other, transactions would be lost.
+                file_end = FileEnd::Corrupt {
+                    offset: *offset,
+                    expected: "a whole event, since a later file exists".to_owned(),
+                    found: detail.clone(),
+                };
+            }
             walked += reader.offset();
             log_end = closing.end(file.as_str(), reader.offset(), file_end.clone());
             if !matches!(file_end, FileEnd::Boundary) {
@@ -294,6 +304,25 @@ impl BinaryLogs {
             }
         }
         Ok(builder.finish(sources, log_end, walked))
+    }
+}
+
+/// Tells a cut from a damaged length: a server writes where an event ends into its header, and a crash cuts events off
+/// but does not lengthen them. A length that fits neither is damage, and whole transactions may stand behind it.
+fn cut_or_damaged(reader: &EventReader, end: FileEnd) -> FileEnd {
+    match (&end, reader.cut_off()) {
+        (FileEnd::Torn { offset, .. }, Some(header)) => {
+            let claimed = offset.saturating_add(u64::from(header.event_size));
+            if ends_at(header, claimed) {
+                return end;
+            }
+            FileEnd::Corrupt {
+                offset: *offset,
+                expected: format!("log_pos {claimed} modulo 2^32 by the length of the event"),
+                found: header.log_pos.to_string(),
+            }
+        }
+        _ => end,
     }
 }
 
@@ -308,7 +337,7 @@ fn walk_file(
     loop {
         let event = match reader.step()? {
             Step::Event(event) => event,
-            Step::End(end) => return Ok(end),
+            Step::End(end) => return Ok(cut_or_damaged(reader, end)),
         };
         let corrupt = |expected: String, found: String| FileEnd::Corrupt {
             offset: event.offset,

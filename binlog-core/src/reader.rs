@@ -120,6 +120,8 @@ pub struct EventReader {
     start: u64,
     filled: usize,
     end: Option<FileEnd>,
+    /// Header of the event that is cut off, if that much of it is there.
+    cut_off: Option<EventHeader>,
 }
 
 impl EventReader {
@@ -154,6 +156,7 @@ impl EventReader {
             start: 0,
             filled: 0,
             end: None,
+            cut_off: None,
         };
         let magic = reader.fill(0, MAGIC.len())?;
         if magic == MAGIC_ENCRYPTED {
@@ -181,6 +184,13 @@ impl EventReader {
         self.checksum = checksum;
         self.described = true;
         self.end = None;
+    }
+
+    /// Header of the event that the end of the file cuts off, once the walk came there and if the header is whole.
+    /// Whoever knows the position in the primary's stream can tell a cut from a damaged length by it.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<&EventHeader> {
+        self.cut_off.as_ref()
     }
 
     /// Size of the file when it was opened.
@@ -295,6 +305,7 @@ impl EventReader {
             )));
         }
         if u64::from(size) > rest {
+            self.cut_off = Some(header);
             return Ok(Err(torn(
                 offset,
                 format!("{rest} of {size} bytes of a {}", header.type_code),

@@ -452,8 +452,9 @@ fn every_flipped_byte_is_noticed() {
             .unwrap()
             .survey(None)
             .unwrap();
+        // Never torn: a damaged length must not pass for the end that a crash leaves, with whole transactions behind it.
         assert!(
-            matches!(survey.end, LogEnd::Torn { .. } | LogEnd::Corrupt { .. }),
+            matches!(survey.end, LogEnd::Corrupt { .. }),
             "{i}: {}",
             survey.end
         );
@@ -479,6 +480,23 @@ fn every_flipped_byte_is_noticed() {
         EventReader::open(&wrong_magic),
         Err(LogError::NotABinlog { .. })
     ));
+}
+
+/// A file that is cut off although a later one exists is damage: what stood there would be lost without a word.
+#[test]
+fn only_the_last_file_may_be_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = std::fs::read(golden().join("input/master/mysql-bin.000001")).unwrap();
+    std::fs::write(dir.path().join("mysql-bin.000001"), &good[..1500]).unwrap();
+    let basename = dir.path().join("mysql-bin");
+    let from: BinlogPosition = "mysql-bin.000001:822".parse().unwrap();
+    let survey = |logs: &BinaryLogs| logs.survey(Some(&from)).unwrap().end;
+    let end = survey(&BinaryLogs::open(&basename).unwrap());
+    assert!(matches!(end, LogEnd::Torn { .. }), "{end}");
+    std::fs::write(dir.path().join("mysql-bin.000002"), &good).unwrap();
+    let end = survey(&BinaryLogs::open(&basename).unwrap());
+    assert!(matches!(end, LogEnd::Corrupt { .. }), "{end}");
+    assert_eq!((end.file(), end.offset()), ("mysql-bin.000001", 1482));
 }
 
 /// Every prefix and every flipped byte of a relay log: whatever is still served is what the primary wrote.

@@ -4,7 +4,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 use super::Holdings;
-use crate::facts::{Flavor, LastTransaction, LogSurvey};
+use crate::facts::{Flavor, LastTransaction, LogEndKind, LogSurvey};
 use crate::topology::{Survivor, Topology};
 
 /// A survivor that will be brought to the end.
@@ -82,8 +82,9 @@ pub(super) fn find(
     })
 }
 
-/// A survivor that has received more than anybody can say: its relay log could not be surveyed, and no other log shows
-/// that nothing stands between `end` and its read position. To go on would lose what only its disk holds.
+/// A survivor that has received more than anybody can say: its relay log could not be surveyed, or is damaged before
+/// its read position, and no other log shows that nothing stands between `end` and that position. To go on would lose
+/// what only its disk holds.
 pub(super) fn unread(
     topology: &Topology,
     holdings: &Holdings,
@@ -93,11 +94,23 @@ pub(super) fn unread(
     topology
         .survivors
         .iter()
-        .filter(|s| !holdings.relay.contains_key(&s.server))
+        .filter(|s| match holdings.relay.get(&s.server) {
+            None => true,
+            Some(survey) => damaged_before(survey, s.replica.read.as_ref()),
+        })
         // The relay log of an interrupted replay holds segments, which are kept elsewhere.
         .filter(|s| s.facts.unfinished_replay.is_none())
         .filter_map(|s| Some((s.server.clone(), s.replica.read.clone()?)))
         .find(|(_, read)| !empty_between(&logs, end, read))
+}
+
+/// The log ends in a damaged or cut off event before what the server says it has received.
+fn damaged_before(survey: &LogSurvey, read: Option<&BinlogPosition>) -> bool {
+    survey
+        .end
+        .as_ref()
+        .is_some_and(|end| matches!(end.kind, LogEndKind::Corrupt | LogEndKind::Torn))
+        && survey.data_end.as_ref() < read
 }
 
 fn logs_of<'a>(topology: &'a Topology, holdings: &'a Holdings) -> Vec<(&'a str, &'a LogSurvey)> {
@@ -189,6 +202,32 @@ mod tests {
         let end = find(&topology, &with_disk, None).unwrap().end;
         assert_eq!(end, at("1:1308"));
         assert_eq!(unread(&topology, &with_disk, &end), None);
+    }
+
+    #[test]
+    fn a_relay_log_that_is_damaged_before_its_read_position_stops_the_run() {
+        let topology = topology(&[("1:452", "1:452"), ("1:900", "1:452")]);
+        let first = topology.survivors[0].server.clone();
+        let second = topology.survivors[1].server.clone();
+        let mut damaged = holds(&["1:4 1:600"], Some("1:600"));
+        for (kind, stops) in [
+            (LogEndKind::Corrupt, true),
+            (LogEndKind::Torn, true),
+            (LogEndKind::InUse, false),
+        ] {
+            damaged.end.as_mut().unwrap().kind = kind;
+            let holdings = holdings(
+                &[
+                    (first.as_str(), holds(&["1:4 1:452"], Some("1:452"))),
+                    (second.as_str(), damaged.clone()),
+                ],
+                unreachable(),
+            );
+            let end = find(&topology, &holdings, None).unwrap().end;
+            assert_eq!(end, at("1:600"));
+            let found = unread(&topology, &holdings, &end).is_some();
+            assert_eq!(found, stops, "{kind:?}");
+        }
     }
 
     #[test]
