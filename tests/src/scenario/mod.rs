@@ -11,6 +11,7 @@
 
 pub mod aftermath;
 pub mod before;
+pub mod ended;
 pub mod failure;
 pub mod files;
 pub mod form;
@@ -21,7 +22,8 @@ pub mod renumber;
 pub mod scene;
 pub mod torn;
 
-pub use aftermath::{Ended, Expected};
+pub use aftermath::Expected;
+pub use ended::Ended;
 pub use failure::{Failure, expect, expect_eq};
 pub use form::Form;
 pub use lag::{Act, Applier, Lag, Plan, Played};

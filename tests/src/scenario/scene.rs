@@ -7,8 +7,9 @@ use crate::sandbox::slot::Slot;
 use crate::sandbox::wait::{self, Look};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError};
 
-use super::aftermath::{self, Ended, Expected};
+use super::aftermath::{self, Expected};
 use super::before::Before;
+use super::ended::Ended;
 use super::failure::Failure;
 use super::files;
 use super::lag::{self, Plan, Played};
