@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use crate::sandbox::replica;
 use crate::sandbox::{
     Cluster, ClusterSpec, Replication, SandboxError, ServerKind, fetch, template,
 };
+use crate::speed;
 
 /// Runs real MySQL and MariaDB servers in a sandbox.
 #[derive(Debug, Parser)]
@@ -29,6 +31,18 @@ enum Command {
         /// Server line: mysql-5.6 or mariadb-10.11.
         #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
         server: ServerKind,
+    },
+    /// Measure kill to first write over several failovers; fails if the median is over the limit.
+    Speed {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Number of failovers.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+        runs: u8,
+        /// Largest median that passes, in milliseconds.
+        #[arg(long, default_value_t = 1500)]
+        limit_ms: u64,
     },
     /// Fetch servers into the cache, so that later runs need no network.
     Fetch {
@@ -72,6 +86,11 @@ fn parse_option(given: &str) -> Result<(String, String), String> {
 pub async fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo { server } => show_demo(server).await,
+        Command::Speed {
+            server,
+            runs,
+            limit_ms,
+        } => measure(server, usize::from(runs), Duration::from_millis(limit_ms)).await,
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
             server,
@@ -112,6 +131,24 @@ async fn show_demo(server: ServerKind) -> Result<(), SandboxError> {
         },
         () = interrupted.wait() => Ok(()),
     }
+}
+
+async fn measure(server: ServerKind, runs: usize, limit: Duration) -> Result<(), SandboxError> {
+    let measured = speed::run(server, runs, print).await?;
+    let summary = format!(
+        "median of {runs}: {} ms, limit {} ms",
+        measured.median.as_millis(),
+        limit.as_millis()
+    );
+    print(&summary)?;
+    if measured.all_good && measured.median < limit {
+        return Ok(());
+    }
+    Err(SandboxError::Tool {
+        command: "sandbox speed".to_owned(),
+        status: "target missed".to_owned(),
+        output: summary,
+    })
 }
 
 async fn fetch_all(servers: Vec<ServerKind>) -> Result<(), SandboxError> {

@@ -10,3 +10,4 @@ pub mod demo;
 pub mod drill;
 pub mod sandbox;
 pub mod scenario;
+pub mod speed;

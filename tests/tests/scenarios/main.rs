@@ -8,6 +8,5 @@ mod customer;
 mod dead_host;
 mod refusals;
 mod replay;
-mod speed;
 mod support;
 mod table;
