@@ -176,6 +176,11 @@ impl Dialect {
         self.replica_verb("STOP", "")
     }
 
+    /// Forgets positions and relay logs, not the host and account.
+    pub fn reset(&self) -> String {
+        self.replica_verb("RESET", "")
+    }
+
     /// Forgets the channel: relay logs, positions, host and account.
     pub fn reset_all(&self) -> String {
         self.replica_verb("RESET", " ALL")

@@ -22,12 +22,14 @@ use std::time::Duration;
 use binlog_core::{BinlogPosition, MariaDbGtidPos, SegmentChain};
 use tokio::time::Instant;
 
-use super::channel::{ChannelRecord, OriginalChannel, Phase, Replay};
+use super::channel::{
+    ChannelRecord, LOCAL_SOURCE_HOST, OriginalChannel, Phase, REPLAY_USER_PREFIX, Replay,
+};
 use super::halt::{Halted, halt};
 use super::local::{Control, Local, small};
 use super::relay::{Received, RelayFiles, blocking, non_transactional};
 use super::replay::{self, Replayed};
-use super::{ReplicationError, credentials, drain, executed, globals};
+use super::{ReplicationError, change, credentials, drain, executed, globals, revive};
 use crate::mysqld::status::{ReplicaStatus, UsingGtid};
 use crate::mysqld::variables::Variables;
 use crate::mysqld::{Deadline, Remembered, observe};
@@ -117,7 +119,7 @@ pub async fn apply(
     on_progress: OnProgress<'_>,
 ) -> Result<ApplyOutcome, ReplicationError> {
     let mut control = local.control(request.stall).await?;
-    let status = control.replica().await?;
+    let status = revive::replica(local, &mut control).await?;
     let found = ChannelRecord::load(&local.state_folder)?;
     // An earlier try may have killed the applier: its error is ours then.
     let interrupted = found
@@ -162,6 +164,24 @@ pub async fn apply(
     }
 }
 
+/// A channel that points at a local source without a record of its original must not become its own original.
+fn refuse_local_source(local: &Local, status: &ReplicaStatus) -> Result<(), ReplicationError> {
+    if status.source_host == LOCAL_SOURCE_HOST && status.source_user.starts_with(REPLAY_USER_PREFIX)
+    {
+        return Err(ReplicationError::Contradiction {
+            server: local.server().to_owned(),
+            what: "the channel's source",
+            expected: "the dead primary, or a local source with a record of the original"
+                .to_owned(),
+            found: format!(
+                "local source {}@{}:{} without a record",
+                status.source_user, status.source_host, status.source_port
+            ),
+        });
+    }
+    Ok(())
+}
+
 fn run_deadline(request: &ApplyRequest) -> Deadline {
     Deadline::after(request.stall)
 }
@@ -203,7 +223,7 @@ impl Apply<'_> {
         let limit = self.deadline().remaining();
         let mut status = self.control.stop_receiver(limit).await?;
         let files = RelayFiles::of(&mut self.control, &self.variables).await?;
-        executed::correct(&self.record, &mut status).await?;
+        executed::correct(self.local, &mut self.control, &self.record, &mut status).await?;
         Ok(AfterDrain {
             received: files.received(&status).await?,
             files,
@@ -221,7 +241,9 @@ impl Apply<'_> {
         let start_loses_relay_logs = self.control.dialect.version().is_mariadb()
             && status.using_gtid != UsingGtid::No
             && !status.applier_running;
-        if !status.delay.is_zero() || start_loses_relay_logs {
+        let files = RelayFiles::of(&mut self.control, &self.variables).await?;
+        let cannot_start = !status.applier_running && change::is_damaged(&status, &files);
+        if !status.delay.is_zero() || start_loses_relay_logs || cannot_start {
             return self.skip_drain().await;
         }
         let began = Instant::now();
@@ -240,7 +262,7 @@ impl Apply<'_> {
                 let deadline = self.deadline();
                 let saved = &self.record.saved_globals;
                 if let Err(second) =
-                    globals::restore(&mut self.control, saved, false, deadline).await
+                    globals::restore_running(&mut self.control, saved, deadline).await
                 {
                     tracing::warn!(server = self.local.server(), error = %second, "settings were not restored after a failed drain");
                 }
@@ -288,13 +310,7 @@ impl Apply<'_> {
         drained: Option<&AfterDrain>,
     ) -> Result<ApplyOutcome, ReplicationError> {
         let deadline = self.deadline();
-        globals::restore(
-            &mut self.control,
-            &self.record.saved_globals,
-            false,
-            deadline,
-        )
-        .await?;
+        globals::restore_running(&mut self.control, &self.record.saved_globals, deadline).await?;
         // Where nobody holds the rest of a half transaction, what it changed in non-transactional tables stays.
         let tail = match drained {
             Some(drained) => drained.received.tail.clone(),
@@ -365,11 +381,18 @@ impl Apply<'_> {
         let chain = self.open_segments(&drained).await?;
         self.remember_channel().await?;
         let deadline = self.deadline();
-        let halted = halt(
+        let mut halted = halt(
             &mut self.control,
             &self.variables,
             &drained.received,
             deadline,
+        )
+        .await?;
+        executed::correct(
+            self.local,
+            &mut self.control,
+            &self.record,
+            &mut halted.status,
         )
         .await?;
         let (chain, from, by_gtid) = self.resume_position(&halted.status, chain).await?;
@@ -382,6 +405,7 @@ impl Apply<'_> {
             executed: Some(from.clone()),
             sent_bytes: 0,
         });
+        let damaged = change::is_damaged(&halted.status, &drained.files);
         let replay = self.plan_replay(&halted, &from, by_gtid);
         let deadline = self.deadline();
         let running = replay::start(replay::Start {
@@ -392,6 +416,7 @@ impl Apply<'_> {
             replay,
             chain,
             relay_files: drained.files.paths(),
+            damaged,
             identity: self.request.source.clone(),
             faults: self.request.faults.clone(),
             deadline,
@@ -488,6 +513,7 @@ impl Apply<'_> {
         globals::remember(&mut self.record, &self.variables);
         if self.record.original.is_none() {
             let status = self.control.replica().await?;
+            refuse_local_source(self.local, &status)?;
             let session = &mut self.control.session;
             let files = match Remembered::load(&self.local.state_folder) {
                 Ok(Some(known)) => known,
@@ -548,7 +574,7 @@ impl Apply<'_> {
         Ok((chain, executed, by_gtid))
     }
 
-    /// The replay's part of the record, its port and account still open. What an earlier try learnt about the half
+    /// The replay's part of the record; without an earlier try its port and account are still open. What an earlier try learnt about the half
     /// transaction stays true.
     fn plan_replay(&self, halted: &Halted, from: &BinlogPosition, by_gtid: bool) -> Replay {
         let earlier = self.record.replay.as_ref();
@@ -558,8 +584,8 @@ impl Apply<'_> {
         maybe_twice.dedup();
         Replay {
             port: earlier.map_or(0, |replay| replay.port),
-            user: String::new(),
-            password: String::new(),
+            user: earlier.map_or_else(String::new, |replay| replay.user.clone()),
+            password: earlier.map_or_else(String::new, |replay| replay.password.clone()),
             segments: self.request.segments.clone(),
             from: from.clone(),
             by_gtid,

@@ -88,6 +88,10 @@ pub struct OriginalChannel {
     pub auto_position: bool,
     /// MariaDB: `Using_Gtid`.
     pub using_gtid: UsingGtid,
+    /// Server ids whose events are ignored.
+    pub ignore_server_ids: Vec<u32>,
+    /// Number of reconnects (MySQL).
+    pub retry_count: Option<u64>,
 }
 
 /// A replay.
@@ -168,6 +172,15 @@ impl ChannelRecord {
         })
     }
 
+    /// True if this status shows the recorded channel as it was, or as an observation shows it.
+    pub fn is_of(&self, status: &ReplicaStatus) -> bool {
+        self.original.as_ref().is_some_and(|original| {
+            original.host == status.source_host
+                && original.port == status.source_port
+                && original.user == status.source_user
+        })
+    }
+
     /// The record to go on with, given what the server shows now.
     ///
     /// A channel that does not point at the recorded local source was either not changed yet or was changed by
@@ -196,11 +209,10 @@ impl ChannelRecord {
                     };
                 }
             }
-            // The settings are read again before the first CHANGE; a stale password must not come back.
+            // The settings are read again before the first CHANGE; a stale password must not come back. What an earlier
+            // try did to the applier, and where it stood, stays known.
             record.original = None;
-            record.replay = None;
             record.evidence = None;
-            record.phase = Phase::ReceiverStopped;
         }
         record.operation = operation.to_owned();
         record
@@ -209,6 +221,9 @@ impl ChannelRecord {
 
 /// Host name the channel points at during a replay.
 pub const LOCAL_SOURCE_HOST: &str = "127.0.0.1";
+
+/// What names of replay accounts begin with.
+pub const REPLAY_USER_PREFIX: &str = "mha_";
 
 impl OriginalChannel {
     /// From a status that shows the channel unchanged.
@@ -231,7 +246,33 @@ impl OriginalChannel {
             tls: status.tls.clone(),
             auto_position: status.auto_position,
             using_gtid: status.using_gtid,
+            ignore_server_ids: status.ignore_server_ids.clone(),
+            retry_count: status.retry_count,
         }
+    }
+
+    /// Settings that no CHANGE of ours overwrites, for a channel that has to be made anew.
+    pub fn rest(&self) -> Vec<ChangeOption> {
+        let mut options: Vec<ChangeOption> = [
+            ("CA", &self.tls.ca),
+            ("CAPATH", &self.tls.capath),
+            ("CERT", &self.tls.cert),
+            ("CIPHER", &self.tls.cipher),
+            ("KEY", &self.tls.key),
+            ("CRL", &self.tls.crl),
+            ("CRLPATH", &self.tls.crlpath),
+        ]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| ChangeOption::SslText(name, text.clone()))
+        .collect();
+        if !self.ignore_server_ids.is_empty() {
+            options.push(ChangeOption::IgnoreServerIds(
+                self.ignore_server_ids.clone(),
+            ));
+        }
+        options.extend(self.retry_count.map(ChangeOption::RetryCount));
+        options
     }
 
     /// Options that bring back everything a replay overwrote, for a source at `host:port`; position and GTID mode are
@@ -408,9 +449,9 @@ mod tests {
     #[test]
     fn a_channel_that_was_not_changed_yet_is_read_again_and_remembers_how_it_ran() {
         let adopted = ChannelRecord::adopt(Some(replaying()), "op2", &status("db1", 3306, "repl"));
-        assert_eq!(adopted.phase, Phase::ReceiverStopped);
+        assert_eq!(adopted.phase, Phase::Replaying);
         assert_eq!(adopted.original, None);
-        assert_eq!(adopted.replay, None);
+        assert_eq!(adopted.replay, replaying().replay);
         assert!(adopted.receiver_was_running);
         assert_eq!(adopted.saved_globals.len(), 1);
     }

@@ -1,48 +1,88 @@
-//! What a MariaDB server really executed, where its status may be stale.
+//! What a server really executed, where its status does not say it after a crash.
 //!
-//! MariaDB keeps the executed position in a file that is written after the commit: after a kill it lags behind, and in
-//! GTID mode it may be empty. `gtid_slave_pos` is part of each transaction. While a channel points at a local source,
-//! the segments of the record tell what that GTID position means in the dead primary's coordinates.
+//! - MariaDB keeps the executed position in a file that is written after the commit: after a kill it lags behind, and in
+//!   GTID mode it may be empty. `gtid_slave_pos` is part of each transaction, and the segments of the record tell what
+//!   it means in the dead primary's coordinates.
+//! - MySQL killed inside CHANGE MASTER may find `relay-log.info` naming a relay log that is gone; its status then shows
+//!   no position. The table or file still holds it, or the record does, since no applier ran since.
 
-use binlog_core::{BinlogPosition, MariaDbGtidPos, SegmentChain};
+use std::path::Path;
+use std::time::Duration;
+
+use binlog_core::{BinlogPosition, MariaDbGtidPos, RelayLogInfo, SegmentChain};
 
 use super::ReplicationError;
-use super::channel::ChannelRecord;
+use super::channel::{ChannelRecord, Replay};
+use super::local::{Control, Local};
 use super::relay::blocking;
 use crate::mysqld::status::ReplicaStatus;
+use crate::mysqld::{Remembered, SqlError};
 
-/// Corrects the executed position of a status from the GTID position, if the record can tell and the status shows less
-/// than the whole replay. Segments that are gone correct nothing.
+/// Longest wait for each statement.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Corrects the executed position of a status, if the record of this channel can tell more and the status shows less than
+/// the whole replay. Segments that are gone correct nothing.
 pub(super) async fn correct(
+    local: &Local,
+    control: &mut Control,
     record: &ChannelRecord,
     status: &mut ReplicaStatus,
 ) -> Result<(), ReplicationError> {
     let Some(replay) = record.replay.as_ref() else {
         return Ok(());
     };
-    let complete = status
-        .executed
-        .as_ref()
-        .is_some_and(|executed| *executed >= replay.until);
-    if complete || !replay.by_gtid || !record.points_here(status) {
-        return Ok(());
+    let told = if replay.by_gtid {
+        let complete = status
+            .executed
+            .as_ref()
+            .is_some_and(|executed| *executed >= replay.until);
+        if complete {
+            return Ok(());
+        }
+        by_gtid(replay, &status.gtid_executed).await?
+    } else if status.executed.is_none() {
+        Some(stored(local, control, replay).await?)
+    } else {
+        None
+    };
+    if let Some(told) = told {
+        status.executed = Some(later(status.executed.take(), told));
     }
-    let Ok(executed) = status.gtid_executed.parse::<MariaDbGtidPos>() else {
-        return Ok(());
+    Ok(())
+}
+
+/// MariaDB: what a GTID position means in the segments of a replay; `None` if they cannot tell.
+pub(super) async fn by_gtid(
+    replay: &Replay,
+    gtid: &str,
+) -> Result<Option<BinlogPosition>, ReplicationError> {
+    let Ok(executed) = gtid.parse::<MariaDbGtidPos>() else {
+        return Ok(None);
     };
     let segments = replay.segments.clone();
-    let mapped = blocking("mapping the GTID position", move || {
+    blocking("mapping the GTID position", move || {
         if !segments.iter().all(|segment| segment.exists()) {
             return Ok(None);
         }
         let chain = SegmentChain::open(&segments)?;
         Ok(chain.position_of_gtid_pos(&executed)?)
     })
-    .await?;
-    if let Some(mapped) = mapped {
-        status.executed = Some(later(status.executed.take(), mapped));
-    }
-    Ok(())
+    .await
+}
+
+/// MySQL: the applier's position as it is stored. During a replay that is part of the transactions, in the table or,
+/// after a restart, moved to the file. Where neither is left, the last CHANGE was not followed by a START.
+pub(super) async fn stored(
+    local: &Local,
+    control: &mut Control,
+    replay: &Replay,
+) -> Result<BinlogPosition, ReplicationError> {
+    let told = [
+        from_table(control).await?,
+        from_file(&local.state_folder).await?,
+    ];
+    Ok(furthest(replay, told))
 }
 
 /// A GTID position cannot name what lies behind a transaction (a Rotate): the later one of two truths counts.
@@ -51,6 +91,59 @@ fn later(shown: Option<BinlogPosition>, mapped: BinlogPosition) -> BinlogPositio
         Some(shown) if shown > mapped => shown,
         _ => mapped,
     }
+}
+
+/// The furthest position that belongs to this replay.
+fn furthest(
+    replay: &Replay,
+    told: impl IntoIterator<Item = Option<BinlogPosition>>,
+) -> BinlogPosition {
+    told.into_iter()
+        .flatten()
+        .filter(|position| *position >= replay.from && *position <= replay.until)
+        .max()
+        .unwrap_or_else(|| replay.from.clone())
+}
+
+async fn from_table(control: &mut Control) -> Result<Option<BinlogPosition>, ReplicationError> {
+    let rows = control
+        .session
+        .query_rows(
+            "SELECT Master_log_name, Master_log_pos FROM mysql.slave_relay_log_info",
+            LIMIT,
+        )
+        .await;
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(SqlError::Refused { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let [row] = rows.as_slice() else {
+        return Ok(None);
+    };
+    let Ok(file) = row.text_or_empty("Master_log_name").parse() else {
+        return Ok(None);
+    };
+    Ok(row
+        .number_if_any("Master_log_pos")?
+        .map(|offset| BinlogPosition::new(file, offset)))
+}
+
+async fn from_file(state_folder: &Path) -> Result<Option<BinlogPosition>, ReplicationError> {
+    let folder = state_folder.to_path_buf();
+    blocking("reading relay-log.info", move || {
+        let Some(known) = Remembered::load(&folder)? else {
+            return Ok(None);
+        };
+        let path = known.relay_log_info_file;
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return Ok(None);
+        };
+        Ok(RelayLogInfo::parse(&text, &path)
+            .ok()
+            .and_then(|info| info.executed))
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -69,5 +162,34 @@ mod tests {
             later(Some(at("b.000002:4")), at("b.000001:9")),
             at("b.000002:4")
         );
+    }
+
+    #[test]
+    fn only_positions_of_this_replay_count() {
+        let at = |text: &str| -> BinlogPosition { text.parse().unwrap() };
+        let replay = Replay {
+            port: 1,
+            user: "u".to_owned(),
+            password: "p".to_owned(),
+            segments: Vec::new(),
+            from: at("b.000001:100"),
+            by_gtid: false,
+            until: at("b.000002:500"),
+            executed_before: None,
+            half_transaction: false,
+            applier_killed: false,
+            maybe_twice: Vec::new(),
+        };
+        let table = [
+            ([None, None], "b.000001:100"),
+            ([Some("b.000001:300"), None], "b.000001:300"),
+            ([Some("b.000001:300"), Some("b.000002:4")], "b.000002:4"),
+            // Leftovers of another stream.
+            ([Some("b.000001:4"), Some("b.000009:4")], "b.000001:100"),
+        ];
+        for (told, expected) in table {
+            let told = told.map(|text| text.map(at));
+            assert_eq!(furthest(&replay, told), at(expected));
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::channel::{ChannelRecord, observed_as_original, unfinished_replay};
 use super::local::Local;
-use super::{credentials, executed};
-use crate::mysqld::Observed;
+use super::{ReplicationError, credentials, executed, revive};
+use crate::mysqld::{Observed, ReplicaStatus};
 
 /// Facts of the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,11 +30,23 @@ pub async fn complete(local: &Local, observed: &mut Observed, limit: Duration) -
             credentials_source: String::new(),
         };
     };
+    if alive.replica.is_none() {
+        let recorded = async {
+            let mut control = local.control(limit).await?;
+            revive::as_recorded(local, &mut control).await
+        };
+        match recorded.await {
+            Ok(status) => alive.replica = status,
+            Err(error) => {
+                tracing::warn!(server = local.server(), %error, "a channel lost in a crash cannot be shown");
+            }
+        }
+    }
     let mut credentials_source = String::new();
     if let Some(status) = &mut alive.replica {
         let recorded = record
             .as_ref()
-            .filter(|record| record.points_here(status))
+            .filter(|record| record.points_here(status) || record.is_of(status))
             .and_then(|record| record.original.as_ref());
         credentials_source = match recorded {
             Some(original) => original.password_found_in.clone(),
@@ -62,7 +74,7 @@ pub async fn complete(local: &Local, observed: &mut Observed, limit: Duration) -
             }
         };
         if let Some(record) = &record {
-            if let Err(error) = executed::correct(record, status).await {
+            if let Err(error) = corrected(local, record, status, limit).await {
                 tracing::warn!(server = local.server(), %error, "the executed position is as the server shows it");
             }
             observed_as_original(status, record);
@@ -72,4 +84,18 @@ pub async fn complete(local: &Local, observed: &mut Observed, limit: Duration) -
         unfinished_replay: unfinished_replay.unwrap_or_default(),
         credentials_source,
     }
+}
+
+/// The executed position as the record of this channel tells it.
+async fn corrected(
+    local: &Local,
+    record: &ChannelRecord,
+    status: &mut ReplicaStatus,
+    limit: Duration,
+) -> Result<(), ReplicationError> {
+    if record.replay.is_none() || !(record.points_here(status) || record.is_of(status)) {
+        return Ok(());
+    }
+    let mut control = local.control(limit).await?;
+    executed::correct(local, &mut control, record, status).await
 }

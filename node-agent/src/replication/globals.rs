@@ -66,16 +66,27 @@ pub(super) async fn use_table(
     Ok(())
 }
 
-/// Restores what the record says. `relay_log_purge` is left out unless `after_change`: CHANGE would undo it.
-/// Both threads must stand still for the repository.
+/// Restores what the record says. Both threads must stand still, and the last CHANGE be made: it sets
+/// `relay_log_purge`, and repairs what a crash may have left of the repositories.
 pub(super) async fn restore(
     control: &mut Control,
     saved: &BTreeMap<String, String>,
-    after_change: bool,
     deadline: Deadline,
 ) -> Result<(), ReplicationError> {
     for (name, value) in saved {
-        if (name == RELAY_LOG_PURGE) == after_change {
+        set(control, name, value, deadline).await?;
+    }
+    Ok(())
+}
+
+/// Restores what may be set beside running threads: all that an apply without a CHANGE has changed.
+pub(super) async fn restore_running(
+    control: &mut Control,
+    saved: &BTreeMap<String, String>,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    for (name, value) in saved {
+        if name != RELAY_LOG_INFO_REPOSITORY {
             set(control, name, value, deadline).await?;
         }
     }

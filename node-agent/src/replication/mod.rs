@@ -14,6 +14,7 @@
 //! What is not done here: who may call (epochs: `rpc`), and one call at a time per server, which the caller ensures.
 
 pub mod apply;
+mod change;
 pub mod channel;
 pub mod credentials;
 mod drain;
@@ -29,6 +30,7 @@ pub mod relay;
 mod replay;
 pub mod repoint;
 pub mod resume;
+mod revive;
 mod settle;
 mod watch;
 

@@ -9,7 +9,7 @@ use super::channel::{ChannelRecord, Evidence, Phase};
 use super::local::{Control, Local, small};
 use super::replay::protect;
 use super::settle::settle;
-use super::{ReplicationError, globals};
+use super::{ReplicationError, globals, revive};
 use crate::mysqld::variables::Variables;
 use crate::mysqld::{Deadline, observe};
 
@@ -44,7 +44,7 @@ pub async fn promote(
         });
     }
     let found = ChannelRecord::load(&local.state_folder)?;
-    let record = match control.status().await? {
+    let record = match revive::status(local, &mut control).await? {
         Some(status) => {
             let record = ChannelRecord::adopt(found, operation, &status);
             reset(
@@ -91,6 +91,7 @@ async fn reset(
     deadline: Deadline,
 ) -> Result<ChannelRecord, ReplicationError> {
     let settled = settle(
+        local,
         control,
         variables,
         &record,
@@ -122,8 +123,7 @@ async fn conclude(
     evidence: Evidence,
     deadline: Deadline,
 ) -> Result<Promoted, ReplicationError> {
-    globals::restore(control, &record.saved_globals, false, deadline).await?;
-    globals::restore(control, &record.saved_globals, true, deadline).await?;
+    globals::restore(control, &record.saved_globals, deadline).await?;
     let own = observe::own_position(&mut control.session, small(deadline))
         .await?
         .ok_or_else(|| ReplicationError::NoBinaryLog {

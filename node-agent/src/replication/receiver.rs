@@ -2,7 +2,7 @@
 
 use super::channel::ChannelRecord;
 use super::local::Local;
-use super::{ReplicationError, executed, observed_as_original};
+use super::{ReplicationError, executed, observed_as_original, revive};
 use crate::mysqld::Deadline;
 use crate::mysqld::status::ReplicaStatus;
 
@@ -25,14 +25,14 @@ pub async fn stop_receiver(
     deadline: Deadline,
 ) -> Result<ReceiverStopped, ReplicationError> {
     let mut control = local.control(deadline.remaining()).await?;
-    let status = control.replica().await?;
+    let status = revive::replica(local, &mut control).await?;
     let found = ChannelRecord::load(&local.state_folder)?;
     let record = ChannelRecord::adopt(found.clone(), operation, &status);
     if found.as_ref() != Some(&record) {
         record.store(&local.state_folder)?;
     }
     let mut status = control.stop_receiver(deadline.remaining()).await?;
-    executed::correct(&record, &mut status).await?;
+    executed::correct(local, &mut control, &record, &mut status).await?;
     observed_as_original(&mut status, &record);
     control.session.close(deadline.remaining()).await;
     Ok(ReceiverStopped {

@@ -23,7 +23,7 @@ use super::drain;
 use super::local::{Control, Local};
 use super::relay::blocking;
 use super::watch::{Seen, Watch};
-use super::{ReplicationError, globals};
+use super::{ReplicationError, change, globals};
 use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{Receiver, ReplicaStatus};
 use crate::mysqld::variables::Variables;
@@ -43,10 +43,12 @@ pub(super) struct Start<'a> {
     pub(super) control: &'a mut Control,
     pub(super) variables: &'a Variables,
     pub(super) record: &'a mut ChannelRecord,
-    /// The plan; its account is filled in here, its port kept if it can be had again.
+    /// The plan; its account is kept if it has one, its port if it can be had again.
     pub(super) replay: Replay,
     pub(super) chain: SegmentChain,
     pub(super) relay_files: Vec<PathBuf>,
+    /// The replica state needs a reset before the CHANGE.
+    pub(super) damaged: bool,
     pub(super) identity: SourceIdentity,
     pub(super) faults: FaultPlan,
     pub(super) deadline: Deadline,
@@ -77,6 +79,7 @@ pub(super) async fn start(start: Start<'_>) -> Result<Running, ReplicationError>
         mut replay,
         chain,
         relay_files,
+        damaged,
         identity,
         faults,
         deadline,
@@ -87,23 +90,18 @@ pub(super) async fn start(start: Start<'_>) -> Result<Running, ReplicationError>
     replay.port = source.port();
     replay.user = source.account().user.clone();
     replay.password = source.account().password.clone();
-    let change = changes(control, record, &replay);
+    let options = changes(control, record, &replay);
     record.replay = Some(replay);
     // From here on a crash finds a record that knows both the original and what the channel may point at.
     record.store(&local.state_folder)?;
-    globals::use_table(control, variables, deadline).await?;
     globals::quicken(control, variables, deadline).await?;
     protect(local, relay_files).await?;
     let began = Instant::now();
-    let sql = control.dialect.change(&change);
-    control
-        .session
-        .query(
-            "CHANGE MASTER TO (local source)",
-            &sql,
-            deadline.remaining(),
-        )
-        .await?;
+    let original = record.original.as_ref();
+    let what = "CHANGE MASTER TO (local source)";
+    change::make(control, what, options, original, damaged, deadline).await?;
+    // Before the START: with a FILE repository a kill makes 5.6 apply a transaction twice.
+    globals::use_table(control, variables, deadline).await?;
     let sql = control.dialect.start_both();
     control.session.exec(&sql, deadline.remaining()).await?;
     Ok(Running {
@@ -131,10 +129,15 @@ async fn open_source(
     identity: SourceIdentity,
     faults: FaultPlan,
 ) -> Result<LocalSource, ReplicationError> {
+    // The same account in every try: whichever CHANGE a crash left behind, the channel is known to be ours.
+    let account = (!replay.user.is_empty()).then(|| ReplayAccount {
+        user: replay.user.clone(),
+        password: replay.password.clone(),
+    });
     let config = |bind_port| SourceConfig {
         identity: identity.clone(),
         bind_port,
-        account: None::<ReplayAccount>,
+        account: account.clone(),
         feed: Arc::clone(feed) as Arc<_>,
         limits: SourceLimits::default(),
         faults: faults.clone(),

@@ -13,7 +13,7 @@ use super::credentials::{Credentials, FoundIn};
 use super::local::{Control, Local, small};
 use super::replay::protect;
 use super::settle::settle;
-use super::{ReplicationError, globals};
+use super::{ReplicationError, change, globals, revive};
 use crate::config::Secret;
 use crate::mysqld::Deadline;
 use crate::mysqld::dialect::ChangeOption;
@@ -63,7 +63,7 @@ pub async fn repoint(
     deadline: Deadline,
 ) -> Result<Repointed, ReplicationError> {
     let mut control = local.control(deadline.remaining()).await?;
-    let status = control.replica().await?;
+    let status = revive::replica(local, &mut control).await?;
     let found = ChannelRecord::load(&local.state_folder)?;
     let points_there = status.source_host == request.host && status.source_port == request.port;
     let record = match found {
@@ -74,12 +74,15 @@ pub async fn repoint(
         }
         found => {
             let record = ChannelRecord::adopt(found, &request.operation, &status);
-            change(local, &mut control, record, request, deadline).await?
+            turn(local, &mut control, record, request, deadline).await?
         }
     };
     let evidence = record.evidence.clone();
     let repointed = async {
-        globals::restore(&mut control, &record.saved_globals, true, deadline).await?;
+        // Both threads stand still unless an earlier call had started them, and then it had restored these.
+        if stands_still(&mut control).await? {
+            globals::restore(&mut control, &record.saved_globals, deadline).await?;
+        }
         started(&mut control, evidence, deadline).await
     }
     .await;
@@ -95,8 +98,12 @@ pub async fn repoint(
     }
 }
 
+async fn stands_still(control: &mut Control) -> Result<bool, ReplicationError> {
+    Ok(control.replica().await?.is_stopped())
+}
+
 /// Stops, stores evidence, restores settings, and makes the CHANGE.
-async fn change(
+async fn turn(
     local: &Local,
     control: &mut Control,
     mut record: ChannelRecord,
@@ -105,7 +112,7 @@ async fn change(
 ) -> Result<ChannelRecord, ReplicationError> {
     let variables = Variables::read(&mut control.session, small(deadline)).await?;
     let required = Some(&request.executed_at_least);
-    let settled = settle(control, &variables, &record, required, deadline).await?;
+    let settled = settle(local, control, &variables, &record, required, deadline).await?;
     globals::remember(&mut record, &variables);
     let original = match record.original.take() {
         Some(original) => original,
@@ -119,13 +126,11 @@ async fn change(
     record.phase = Phase::Repointing;
     record.evidence = Some(settled.evidence);
     record.store(&local.state_folder)?;
-    globals::restore(control, &record.saved_globals, false, deadline).await?;
     protect(local, settled.files.paths()).await?;
-    let sql = control.dialect.change(&options);
-    control
-        .session
-        .query("CHANGE MASTER TO (new primary)", &sql, deadline.remaining())
-        .await?;
+    let damaged = change::is_damaged(&settled.status, &settled.files);
+    let original = record.original.as_ref();
+    let what = "CHANGE MASTER TO (new primary)";
+    change::make(control, what, options, original, damaged, deadline).await?;
     Ok(record)
 }
 

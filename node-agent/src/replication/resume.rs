@@ -4,11 +4,11 @@
 
 use super::ReplicationError;
 use super::channel::{ChannelRecord, Phase};
-use super::globals;
 use super::local::{Control, Local, small};
 use super::replay::protect;
 use super::repoint::restoring;
 use super::settle::{Settled, settle};
+use super::{change, globals, revive};
 use crate::mysqld::Deadline;
 use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{Receiver, ReplicaStatus, UsingGtid};
@@ -23,7 +23,7 @@ pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, 
     let Some(record) = ChannelRecord::load(&local.state_folder)? else {
         return control.replica().await;
     };
-    let Some(status) = control.status().await? else {
+    let Some(status) = revive::status(local, &mut control).await? else {
         return Err(match record.phase {
             Phase::Promoting | Phase::Promoted => ReplicationError::AlreadyPromoted {
                 server: local.server().to_owned(),
@@ -36,11 +36,10 @@ pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, 
     };
     let variables = Variables::read(&mut control.session, small(deadline)).await?;
     if record.points_here(&status) {
-        let settled = settle(&mut control, &variables, &record, None, deadline).await?;
+        let settled = settle(local, &mut control, &variables, &record, None, deadline).await?;
         change_back(local, &mut control, &record, settled, deadline).await?;
     } else {
-        globals::restore(&mut control, &record.saved_globals, true, deadline).await?;
-        restore_stopped(&mut control, &record, &variables, deadline).await?;
+        restore_stopped(local, &mut control, &record, &variables, deadline).await?;
     }
     run_as_before(&mut control, &record, deadline).await?;
     ChannelRecord::remove(&local.state_folder)?;
@@ -56,9 +55,13 @@ async fn change_back(
     deadline: Deadline,
 ) -> Result<(), ReplicationError> {
     let Some(original) = &record.original else {
-        return Ok(());
+        return Err(ReplicationError::Contradiction {
+            server: local.server().to_owned(),
+            what: "the channel record",
+            expected: "the original settings of a channel that points at a local source".to_owned(),
+            found: "none".to_owned(),
+        });
     };
-    globals::restore(control, &record.saved_globals, false, deadline).await?;
     protect(local, settled.files.paths()).await?;
     let mut options = restoring(original, &original.host, original.port);
     let by_position = [
@@ -78,16 +81,15 @@ async fn change_back(
             options.push(ChangeOption::AutoPosition(false));
         }
     }
-    let sql = control.dialect.change(&options);
-    control
-        .session
-        .query("CHANGE MASTER TO (as it was)", &sql, deadline.remaining())
-        .await?;
-    globals::restore(control, &record.saved_globals, true, deadline).await
+    let damaged = change::is_damaged(&settled.status, &settled.files);
+    let what = "CHANGE MASTER TO (as it was)";
+    change::make(control, what, options, Some(original), damaged, deadline).await?;
+    globals::restore(control, &record.saved_globals, deadline).await
 }
 
 /// Settings of a channel that was not changed; a repository of ours needs both threads at a stand.
 async fn restore_stopped(
+    local: &Local,
     control: &mut Control,
     record: &ChannelRecord,
     variables: &Variables,
@@ -100,9 +102,9 @@ async fn restore_stopped(
             !saved.eq_ignore_ascii_case(variables.text(globals::RELAY_LOG_INFO_REPOSITORY))
         });
     if repository {
-        settle(control, variables, record, None, deadline).await?;
+        settle(local, control, variables, record, None, deadline).await?;
     }
-    globals::restore(control, &record.saved_globals, false, deadline).await
+    globals::restore(control, &record.saved_globals, deadline).await
 }
 
 /// Starts the threads that ran before and stops the applier if it did not.

@@ -5,7 +5,7 @@ use binlog_core::BinlogPosition;
 use super::channel::{ChannelRecord, Evidence};
 use super::drain::failure;
 use super::halt::halt;
-use super::local::Control;
+use super::local::{Control, Local};
 use super::relay::RelayFiles;
 use super::{ReplicationError, executed};
 use crate::mysqld::Deadline;
@@ -31,6 +31,7 @@ pub(super) struct Settled {
 /// Stops both threads and checks that `required` was executed. A half transaction at the end of what was received is
 /// dropped, as everywhere. Nothing is stopped if less than `required` was executed.
 pub(super) async fn settle(
+    local: &Local,
     control: &mut Control,
     variables: &Variables,
     record: &ChannelRecord,
@@ -38,7 +39,7 @@ pub(super) async fn settle(
     deadline: Deadline,
 ) -> Result<Settled, ReplicationError> {
     let mut before = control.replica().await?;
-    executed::correct(record, &mut before).await?;
+    executed::correct(local, control, record, &mut before).await?;
     check_applier(control, &before)?;
     if variables.parallel_workers() == 0 {
         // With workers the position may lag behind the truth until they stand still.
@@ -52,7 +53,7 @@ pub(super) async fn settle(
     } else {
         status
     };
-    executed::correct(record, &mut status).await?;
+    executed::correct(local, control, record, &mut status).await?;
     check_reached(control, &status, required)?;
     let executed = status
         .executed
