@@ -37,6 +37,17 @@ pub(crate) fn read_range(
     take: &mut dyn FnMut(&[u8]) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
     let file = File::open(path).map_err(LogError::io("open", path))?;
+    read_open_range(&file, path, offset, len, take)
+}
+
+/// [`read_range`] of a file that is open already; `path` is for errors.
+pub(crate) fn read_open_range(
+    file: &File,
+    path: &Path,
+    offset: u64,
+    len: u64,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), LogError>,
+) -> Result<(), LogError> {
     let mut block = vec![0; usize::try_from(len).unwrap_or(BLOCK).min(BLOCK)];
     let mut done = 0;
     while done < len {

@@ -309,7 +309,7 @@ impl<'a> Copy<'a> {
         if !event.is_whole() {
             let done = event.bytes.len() as u64;
             let rest = u64::from(event.header.event_size) - done;
-            copy_blocks(file, path, event.offset + done, rest, &mut |block| {
+            super::read_open_range(file, path, event.offset + done, rest, &mut |block| {
                 self.put(block)
             })?;
         }
@@ -345,29 +345,6 @@ impl<'a> Copy<'a> {
             made_up_rotates: self.made_up,
         })
     }
-}
-
-fn copy_blocks(
-    file: &File,
-    path: &Path,
-    offset: u64,
-    len: u64,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), LogError>,
-) -> Result<(), LogError> {
-    use std::os::unix::fs::FileExt as _;
-    let mut block = vec![0; BUFFER];
-    let mut done = 0;
-    while done < len {
-        let want = usize::try_from(len - done).unwrap_or(BUFFER).min(BUFFER);
-        let Some(target) = block.get_mut(..want) else {
-            break;
-        };
-        file.read_exact_at(target, offset + done)
-            .map_err(LogError::io("read", path))?;
-        take(target)?;
-        done += want as u64;
-    }
-    Ok(())
 }
 
 /// An artificial Rotate to the start of a file.
