@@ -123,6 +123,23 @@ where
     value.map(T::try_from).transpose()
 }
 
+/// A text that must not be empty.
+///
+/// # Errors
+/// It is.
+pub(crate) fn name(text: String, field: &'static str) -> Result<String, ConvertError> {
+    if text.is_empty() {
+        Err(ConvertError::missing(field))
+    } else {
+        Ok(text)
+    }
+}
+
+/// A duration as the wire tells most of them.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 // === positions ===
 
 impl TryFrom<v1::BinlogPosition> for BinlogPosition {
@@ -204,19 +221,12 @@ impl TryFrom<v1::CallContext> for Context {
     type Error = ConvertError;
 
     fn try_from(c: v1::CallContext) -> Result<Self, ConvertError> {
-        let filled = |value: String, field| {
-            if value.is_empty() {
-                Err(ConvertError::missing(field))
-            } else {
-                Ok(value)
-            }
-        };
         if c.deadline_ms == 0 {
             return Err(ConvertError::missing("CallContext.deadline_ms"));
         }
         Ok(Self {
-            cluster: filled(c.cluster, "CallContext.cluster")?,
-            server: filled(c.server, "CallContext.server")?,
+            cluster: name(c.cluster, "CallContext.cluster")?,
+            server: name(c.server, "CallContext.server")?,
             operation: c.operation.parse()?,
             epoch: NonZeroU64::new(c.epoch)
                 .ok_or_else(|| ConvertError::missing("CallContext.epoch"))?,
@@ -232,9 +242,7 @@ impl From<&Context> for v1::CallContext {
             server: c.server.clone(),
             operation: c.operation.to_string(),
             epoch: c.epoch.get(),
-            deadline_ms: u64::try_from(c.deadline.as_millis())
-                .unwrap_or(u64::MAX)
-                .max(1),
+            deadline_ms: millis(c.deadline).max(1),
         }
     }
 }

@@ -7,8 +7,10 @@
 pub mod channel;
 pub mod convert;
 pub mod identity;
+pub mod probe;
 pub mod status;
 pub mod tls;
+pub mod watch;
 
 /// Generated messages, clients and servers of package `mha.v1`.
 #[allow(
@@ -25,5 +27,14 @@ pub mod v1 {
 /// Encoded descriptors of all services, for gRPC reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mha_descriptor.bin"));
 
-/// Protocol revision of this build; N and N-1 work together.
-pub const PROTOCOL_REVISION: u32 = 1;
+/// Protocol revision of this build; N and N-1 work together. 2 added watching and probing, which an agent of revision 1 has
+/// not: look at its capabilities.
+pub const PROTOCOL_REVISION: u32 = 2;
+
+/// Names of the optional abilities that `GetAgentInfo` lists.
+pub mod capability {
+    /// `WatchServer`.
+    pub const WATCH: &str = "watch";
+    /// `ProbeServer`.
+    pub const PROBE: &str = "probe";
+}

@@ -47,6 +47,8 @@ pub(super) const METHODS: &[(&str, &[Role])] = &[
     ("/mha.v1.ReplicationService/MakeWritable", CHANGES),
     ("/mha.v1.ReplicationService/Repoint", CHANGES),
     ("/mha.v1.ReplicationService/ResumeReplication", CHANGES),
+    ("/mha.v1.WatchService/WatchServer", READS),
+    ("/mha.v1.WatchService/ProbeServer", READS),
 ];
 
 /// Who calls, as far as this call is concerned.

@@ -31,6 +31,7 @@ mod get_agent_info;
 mod hold_down;
 mod make_writable;
 mod observe_server;
+mod probe_server;
 mod promote;
 mod pull_segment;
 mod read_segment;
@@ -41,6 +42,7 @@ mod resume_replication;
 mod save_binary_logs;
 mod stop_receiver;
 mod survey_logs;
+mod watch_server;
 
 pub use server::serve;
 
@@ -134,5 +136,14 @@ service! {
         make_writable: MakeWritableRequest => v1::MakeWritableResponse;
         repoint: RepointRequest => v1::RepointResponse;
         resume_replication: ResumeReplicationRequest => v1::ResumeReplicationResponse;
+    }
+}
+
+service! {
+    v1::watch_service_server::WatchService {
+        [WatchServerStream = watch_server::States]
+
+        watch_server: WatchServerRequest => Self::WatchServerStream;
+        probe_server: ProbeServerRequest => v1::ProbeServerResponse;
     }
 }
