@@ -122,8 +122,7 @@ impl BinaryLogs {
         }
         let last_transaction = map
             .last_transaction()
-            .filter(|t| from.is_none_or(|from| t.end > *from))
-            .cloned();
+            .filter(|t| from.is_none_or(|from| t.end > *from));
         let start = || {
             from.cloned()
                 .or_else(|| map.pieces.first().map(|piece| piece.start()))

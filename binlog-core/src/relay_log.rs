@@ -79,7 +79,7 @@ impl RelayLogs {
                 _ => None,
             })
             .collect();
-        let last_transaction = map.last_transaction().cloned();
+        let last_transaction = map.last_transaction();
         // Without a transaction: where the stream starts here, unless that may be inside one.
         let start = || {
             let piece = map.pieces.first()?;

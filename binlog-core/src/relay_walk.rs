@@ -179,7 +179,9 @@ impl RelayWalk {
             }
             Kind::Rotate { to } => {
                 self.builder.set_origin(event.header.server_id);
-                self.place(event, source, &to.file.previous());
+                if !self.is_next(event) {
+                    self.place(event, source, to.file.previous());
+                }
                 if self.builder.at().is_some() {
                     self.builder
                         .add(event, event.checksum, source, Some(to.clone()));
@@ -188,7 +190,9 @@ impl RelayWalk {
             }
             Kind::Format => self.format(event, source),
             Kind::Data => {
-                self.place(event, source, &self.first_file.clone());
+                if !self.is_next(event) {
+                    self.place(event, source, self.first_file.clone());
+                }
                 if self.builder.at().is_some() {
                     self.builder.add(event, event.checksum, source, None);
                     self.format_end = None;
@@ -284,17 +288,22 @@ impl RelayWalk {
         }
     }
 
+    /// The event starts at the place reached.
+    #[allow(clippy::cast_possible_truncation)]
+    fn is_next(&self, event: &RawEvent<'_>) -> bool {
+        self.builder.at().is_some_and(|at| {
+            (at.offset as u32).wrapping_add(event.header.event_size) == event.header.log_pos
+        })
+    }
+
     /// Makes the place reached the start of this event, by a gap if need be.
     #[allow(clippy::cast_possible_truncation)]
-    fn place(&mut self, event: &RawEvent<'_>, source: usize, file: &Option<BinlogFileName>) {
+    fn place(&mut self, event: &RawEvent<'_>, source: usize, file: Option<BinlogFileName>) {
         let start = event.header.log_pos.wrapping_sub(event.header.event_size);
         let Some(at) = self.builder.at().cloned() else {
             // Nothing said where the stream is: the oldest relay log, in the middle of a primary's file.
             let nothing_yet = self.builder.last().is_none();
-            if let Some(file) = file
-                .clone()
-                .filter(|_| nothing_yet && u64::from(start) >= FIRST_EVENT)
-            {
+            if let Some(file) = file.filter(|_| nothing_yet && u64::from(start) >= FIRST_EVENT) {
                 self.builder.found_at(
                     BinlogPosition::new(file, u64::from(start)),
                     source,

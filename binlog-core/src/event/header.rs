@@ -1,6 +1,5 @@
 //! The common header of an event, version 4: 19 bytes, little endian.
 
-use super::bytes::Cursor;
 use super::type_code::EventType;
 
 /// Length of the header in bytes.
@@ -27,14 +26,35 @@ impl EventHeader {
     /// Reads the first 19 bytes; `None` if there are fewer.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut cursor = Cursor::new(bytes);
+        // One check of the length for all fields: this is read for every event of a log.
+        let &[
+            t0,
+            t1,
+            t2,
+            t3,
+            code,
+            s0,
+            s1,
+            s2,
+            s3,
+            z0,
+            z1,
+            z2,
+            z3,
+            p0,
+            p1,
+            p2,
+            p3,
+            f0,
+            f1,
+        ] = bytes.first_chunk::<{ HEADER_LEN as usize }>()?;
         Some(Self {
-            timestamp: cursor.u32()?,
-            type_code: EventType(cursor.u8()?),
-            server_id: cursor.u32()?,
-            event_size: cursor.u32()?,
-            log_pos: cursor.u32()?,
-            flags: cursor.u16()?,
+            timestamp: u32::from_le_bytes([t0, t1, t2, t3]),
+            type_code: EventType(code),
+            server_id: u32::from_le_bytes([s0, s1, s2, s3]),
+            event_size: u32::from_le_bytes([z0, z1, z2, z3]),
+            log_pos: u32::from_le_bytes([p0, p1, p2, p3]),
+            flags: u16::from_le_bytes([f0, f1]),
         })
     }
 

@@ -73,6 +73,13 @@ impl<'a> Query<'a> {
 /// As the server's own `starts_group` and `ends_group`; case does not matter here.
 fn kind(text: &[u8]) -> QueryKind {
     let text = text.trim_ascii();
+    // Of all statements hardly any begins with one of these letters.
+    if !matches!(
+        text.first(),
+        Some(b'B' | b'b' | b'C' | b'c' | b'R' | b'r' | b'X' | b'x')
+    ) {
+        return QueryKind::Statement;
+    }
     let starts = |word: &str| {
         text.get(..word.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))

@@ -22,6 +22,8 @@ pub(crate) struct MapBuilder {
     checksum: ChecksumAlgorithm,
     /// Between the last event and the next are events that the provider does not store.
     skipped: bool,
+    /// `at` is where the last piece ends: nothing but events came since.
+    flowing: bool,
 }
 
 impl MapBuilder {
@@ -33,6 +35,7 @@ impl MapBuilder {
             origin: None,
             checksum: ChecksumAlgorithm::None,
             skipped: false,
+            flowing: false,
         }
     }
 
@@ -59,6 +62,7 @@ impl MapBuilder {
     pub(crate) fn lose_position(&mut self) {
         self.at = None;
         self.format = None;
+        self.flowing = false;
     }
 
     /// The primary's server id as far as known.
@@ -92,6 +96,7 @@ impl MapBuilder {
         if let Some(at) = &mut self.at {
             at.offset = offset;
             self.skipped = true;
+            self.flowing = false;
         }
     }
 
@@ -120,6 +125,7 @@ impl MapBuilder {
         at: u64,
         after: Tracker,
     ) {
+        self.flowing = false;
         let mut join = join;
         // A place without events that the new piece takes over.
         if let Some(last) = self.pieces.last()
@@ -152,6 +158,7 @@ impl MapBuilder {
                 tracker: after.clone(),
             }],
             stride: MARK_STRIDE,
+            next_mark: position.offset.saturating_add(MARK_STRIDE),
             after,
             last_whole: None,
             rotate_to: None,
@@ -181,13 +188,32 @@ impl MapBuilder {
         source: usize,
         rotate_to: Option<BinlogPosition>,
     ) {
+        // What almost every event is: one more of the last piece.
+        if self.flowing
+            && rotate_to.is_none()
+            && let (Some(at), Some(piece)) = (&mut self.at, self.pieces.last_mut())
+            && piece.continues(event, checksum, source)
+        {
+            piece.grow(event, at.offset);
+            at.offset = piece.to;
+            return;
+        }
+        self.add_slowly(event, checksum, source, rotate_to);
+    }
+
+    /// An event that may begin a piece, or lead to another file.
+    fn add_slowly(
+        &mut self,
+        event: &RawEvent<'_>,
+        checksum: ChecksumAlgorithm,
+        source: usize,
+        rotate_to: Option<BinlogPosition>,
+    ) {
         let Some(at) = self.at.clone() else { return };
         self.checksum = checksum;
         let skipped = std::mem::take(&mut self.skipped);
         let continues = self.pieces.last().is_some_and(|last| {
-            last.source == source
-                && last.end_at == event.offset
-                && last.checksum == checksum
+            last.continues(event, checksum, source)
                 && last.file == at.file
                 && (last.to == at.offset || (skipped && last.to < at.offset))
         });
@@ -201,7 +227,9 @@ impl MapBuilder {
             self.push(at.clone(), join, source, event.offset, tracker);
         }
         if let Some(piece) = self.pieces.last_mut() {
-            piece.grow(event, at.offset, rotate_to.clone());
+            piece.grow(event, at.offset);
+            piece.rotate_to = rotate_to.clone();
+            self.flowing = rotate_to.is_none();
             self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
         }
     }

@@ -1,11 +1,10 @@
 //! What of a receiver's past is still to be believed.
 
 use crate::error::LogError;
-use crate::extent::TransactionRef;
 use crate::position::BinlogPosition;
 use crate::transaction::Tracker;
 
-use super::piece::{Join, Piece};
+use super::piece::{Join, Piece, Whole};
 use super::{Map, Next};
 
 impl Map {
@@ -150,7 +149,7 @@ impl Map {
         &self,
         piece: &Piece,
         offset: u64,
-    ) -> Result<Option<(Tracker, Option<TransactionRef>)>, LogError> {
+    ) -> Result<Option<(Tracker, Option<Whole>)>, LogError> {
         let Some(first) = piece.marks.first() else {
             return Ok(None);
         };
@@ -162,13 +161,9 @@ impl Map {
                 return Ok(Next::Stop);
             }
             if let Some(ended) = tracker.feed(event, start) {
-                last_whole = Some(TransactionRef {
-                    end: BinlogPosition::new(
-                        piece.file.clone(),
-                        start + u64::from(event.header.event_size),
-                    ),
-                    gtid: ended.gtid.map(|gtid| gtid.to_string()),
-                    xid: ended.xid,
+                last_whole = Some(Whole {
+                    end: start + u64::from(event.header.event_size),
+                    ended,
                 });
             }
             boundary = start + u64::from(event.header.event_size) <= offset;

@@ -94,11 +94,8 @@ impl Map {
     }
 
     /// The last whole transaction.
-    pub(crate) fn last_transaction(&self) -> Option<&TransactionRef> {
-        self.pieces
-            .iter()
-            .rev()
-            .find_map(|piece| piece.last_whole.as_ref())
+    pub(crate) fn last_transaction(&self) -> Option<TransactionRef> {
+        self.pieces.iter().rev().find_map(Piece::last_whole)
     }
 
     /// Start of the transaction in which the map ends.

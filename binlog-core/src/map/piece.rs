@@ -5,7 +5,7 @@ use crate::event::{EventHeader, EventType};
 use crate::extent::TransactionRef;
 use crate::position::{BinlogFileName, BinlogPosition};
 use crate::reader::RawEvent;
-use crate::transaction::{Tracker, is_bookkeeping};
+use crate::transaction::{Ended, Tracker, is_bookkeeping};
 
 use super::walk::{ends_at, start_behind};
 
@@ -54,6 +54,14 @@ pub(crate) struct Mark {
     pub(crate) tracker: Tracker,
 }
 
+/// A transaction that ends in a piece, in numbers: one is noted for every transaction walked, and shown to hardly anyone.
+#[derive(Debug, Clone)]
+pub(crate) struct Whole {
+    /// In the primary's file.
+    pub(super) end: u64,
+    pub(super) ended: Ended,
+}
+
 /// Consecutive events of one primary file, consecutive in one file of the provider.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
@@ -75,10 +83,11 @@ pub(crate) struct Piece {
     pub(crate) origin: Option<u32>,
     pub(crate) marks: Vec<Mark>,
     pub(super) stride: u64,
+    /// Where the next mark is due.
+    pub(super) next_mark: u64,
     /// Transactions after the last event.
     pub(crate) after: Tracker,
-    /// The last transaction that ends in this piece.
-    pub(crate) last_whole: Option<TransactionRef>,
+    pub(super) last_whole: Option<Whole>,
     /// The last event is the primary's Rotate to there.
     pub(crate) rotate_to: Option<BinlogPosition>,
     /// It holds an event that is no bookkeeping.
@@ -119,40 +128,60 @@ impl Piece {
         )
     }
 
-    pub(super) fn grow(
-        &mut self,
+    /// The last transaction that ends in this piece.
+    pub(crate) fn last_whole(&self) -> Option<TransactionRef> {
+        self.last_whole.as_ref().map(|whole| TransactionRef {
+            end: BinlogPosition::new(self.file.clone(), whole.end),
+            gtid: whole.ended.gtid.as_ref().map(ToString::to_string),
+            xid: whole.ended.xid,
+        })
+    }
+
+    /// An event of the same kind in the same file stands right behind the last one.
+    pub(super) fn continues(
+        &self,
         event: &RawEvent<'_>,
-        start: u64,
-        rotate_to: Option<BinlogPosition>,
-    ) {
+        checksum: ChecksumAlgorithm,
+        source: usize,
+    ) -> bool {
+        self.source == source && self.end_at == event.offset && self.checksum == checksum
+    }
+
+    /// Takes the event that stands at `start`. This runs for every event of a log and takes no memory but for marks.
+    #[inline]
+    pub(super) fn grow(&mut self, event: &RawEvent<'_>, start: u64) {
         self.sparse |= start != self.to;
-        if start.saturating_sub(self.marks.last().map_or(0, |mark| mark.offset)) >= self.stride {
-            if self.marks.len() >= MARKS_MAX {
-                let mut keep = false;
-                self.marks.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-                self.stride = self.stride.saturating_mul(2);
-            }
-            self.marks.push(Mark {
-                offset: start,
-                at: event.offset,
-                tracker: self.after.clone(),
-            });
+        if start >= self.next_mark {
+            self.mark(event, start);
         }
         let ended = self.after.feed(event, start);
         self.to = start + u64::from(event.header.event_size);
         self.end_at = event.end();
-        self.rotate_to = rotate_to;
         self.has_data |= !is_bookkeeping(event.type_code());
         if let Some(ended) = ended {
-            self.last_whole = Some(TransactionRef {
-                end: BinlogPosition::new(self.file.clone(), self.to),
-                gtid: ended.gtid.map(|gtid| gtid.to_string()),
-                xid: ended.xid,
+            self.last_whole = Some(Whole {
+                end: self.to,
+                ended,
             });
         }
+    }
+
+    #[cold]
+    fn mark(&mut self, event: &RawEvent<'_>, start: u64) {
+        if self.marks.len() >= MARKS_MAX {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.stride = self.stride.saturating_mul(2);
+        }
+        self.marks.push(Mark {
+            offset: start,
+            at: event.offset,
+            tracker: self.after.clone(),
+        });
+        self.next_mark = start.saturating_add(self.stride);
     }
 
     /// The part before `offset`, a boundary of which `tracker` and `last_whole` hold.
@@ -161,7 +190,7 @@ impl Piece {
         offset: u64,
         end_at: u64,
         after: Tracker,
-        last_whole: Option<TransactionRef>,
+        last_whole: Option<Whole>,
     ) -> Self {
         self.marks.retain(|mark| mark.offset <= offset);
         self.to = offset;

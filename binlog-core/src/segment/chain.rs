@@ -79,7 +79,7 @@ impl SegmentChain {
     pub fn whole_end(&self) -> BinlogPosition {
         self.map
             .last_transaction()
-            .map_or_else(|| self.range.from.clone(), |t| t.end.clone())
+            .map_or_else(|| self.range.from.clone(), |t| t.end)
     }
 
     /// Events from `from` on, which must be an event boundary inside the range or its end, and may lie inside a

@@ -117,7 +117,7 @@ pub(crate) fn to_last_whole(map: &Map, from: &BinlogPosition) -> Result<CutPlan,
     let place = map.find(from)?;
     let whole = map
         .last_transaction()
-        .map(|t| t.end.clone())
+        .map(|t| t.end)
         .filter(|whole| whole > from);
     let Some(whole) = whole else {
         let last = map.pieces.last();
