@@ -271,6 +271,7 @@ impl BinaryLogs {
         for file in self.files.iter().take(end).skip(first) {
             let path = self.path(file);
             let mut reader = EventReader::open(&path)?;
+            reader.read_ahead();
             let source = sources.len();
             sources.push(path.clone());
             let join = if source == 0 {

@@ -3,16 +3,22 @@
 //! Guarantees: positioned reads into one buffer (256 KiB, 1 MiB once an event needs it), never more; an event of up to
 //! 1 MiB is lent whole, of a larger one the first part, its checksum verified in blocks before it is handed out. Every
 //! checksum is verified. Almost every step finds its event whole in the buffer and does no more than look at the header
-//! and sum the bytes; all other cases take the slow way. The size is taken once when the file is opened, so a file that still grows has one end for the
+//! and sum the bytes; all other cases take the slow way. Where the caller allows it, a thread reads and sums ahead
+//! (see `ahead`). The size is taken once when the file is opened, so a file that still grows has one end for the
 //! whole walk. What follows the last whole event is classified, never handed out, and never an error.
 //!
 //! Positions in the primary's stream are not this module's business.
+
+mod ahead;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::ahead::{Ahead, Job, ordinary};
 use crate::checksum::{CHECKSUM_LEN, ChecksumAlgorithm};
 use crate::error::LogError;
 use crate::event::{
@@ -24,6 +30,8 @@ use crate::event::{
 pub const INLINE_MAX: usize = 1 << 20;
 /// Usual size of the buffer.
 const BUFFER: usize = 256 << 10;
+/// Bytes that are walked before a thread reads ahead, and that must be left: a short walk does without.
+const AHEAD_AFTER: u64 = 2 << 20;
 /// Largest event a server writes: `max_allowed_packet` is at most 1 GiB, plus what surrounds a packet.
 const EVENT_MAX: u32 = (1 << 30) + (1 << 20);
 /// Offset of the flags in the header.
@@ -117,12 +125,28 @@ pub struct EventReader {
     /// A format description was seen, or the caller vouches for the setting.
     described: bool,
     buffer: Vec<u8>,
+    /// Bytes read at a time.
+    block: usize,
     /// File offset of `buffer[0]` and number of valid bytes.
     start: u64,
     filled: usize,
     end: Option<FileEnd>,
     /// Header of the event that is cut off, if that much of it is there.
     cut_off: Option<EventHeader>,
+    ahead: ReadAhead,
+    /// File offset up to which the checksums of what the buffer holds are known to be right.
+    proven: u64,
+}
+
+/// Whether a thread reads ahead.
+#[derive(Debug)]
+enum ReadAhead {
+    /// Not asked for, or impossible.
+    Never,
+    /// Once the walk came there.
+    From(u64),
+    /// It does.
+    Running(Ahead),
 }
 
 impl EventReader {
@@ -154,10 +178,13 @@ impl EventReader {
             checksum: ChecksumAlgorithm::None,
             described: false,
             buffer: Vec::new(),
+            block: BUFFER,
             start: 0,
             filled: 0,
             end: None,
             cut_off: None,
+            ahead: ReadAhead::Never,
+            proven: 0,
         };
         let magic = reader.fill(0, MAGIC.len())?;
         if magic == MAGIC_ENCRYPTED {
@@ -185,6 +212,29 @@ impl EventReader {
         self.checksum = checksum;
         self.described = true;
         self.end = None;
+        self.proven = 0;
+        self.interrupted();
+    }
+
+    /// From here on a second thread may read and sum ahead of the walk, for files that are worth it. Every answer is the
+    /// same as without.
+    pub fn read_ahead(&mut self) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if cores > 1 {
+            self.ahead = ReadAhead::From(self.next.saturating_add(AHEAD_AFTER));
+        }
+    }
+
+    /// The walk came to something that no thread reads: one starts anew a good way behind.
+    fn interrupted(&mut self) {
+        if !matches!(self.ahead, ReadAhead::Never) {
+            self.ahead = ReadAhead::From(self.next.saturating_add(self.ahead_after()));
+        }
+    }
+
+    /// [`AHEAD_AFTER`] for blocks of the usual size.
+    fn ahead_after(&self) -> u64 {
+        self.block as u64 * (AHEAD_AFTER / BUFFER as u64)
     }
 
     /// Header of the event that the end of the file cuts off, once the walk came there and if the header is whole.
@@ -225,17 +275,34 @@ impl EventReader {
     #[inline]
     pub fn step(&mut self) -> Result<Step<'_>, LogError> {
         if let Some((header, skip)) = self.buffered_event() {
-            let offset = self.next;
-            self.next = offset + u64::from(header.event_size);
-            let end = skip + header.event_size as usize;
-            return Ok(Step::Event(RawEvent {
-                offset,
-                header,
-                bytes: self.buffer.get(skip..end).unwrap_or_default(),
-                checksum: self.checksum,
-            }));
+            return Ok(Step::Event(self.lend(header, skip)));
+        }
+        self.step_at_edge()
+    }
+
+    /// The buffer is used up, or what follows is no ordinary event.
+    #[cold]
+    fn step_at_edge(&mut self) -> Result<Step<'_>, LogError> {
+        if self.take_block()
+            && let Some((header, skip)) = self.buffered_event()
+        {
+            return Ok(Step::Event(self.lend(header, skip)));
         }
         self.step_slowly()
+    }
+
+    /// Passes an event that lies in the buffer.
+    #[inline]
+    fn lend(&mut self, header: EventHeader, skip: usize) -> RawEvent<'_> {
+        let offset = self.next;
+        self.next = offset + u64::from(header.event_size);
+        let end = skip + header.event_size as usize;
+        RawEvent {
+            offset,
+            header,
+            bytes: self.buffer.get(skip..end).unwrap_or_default(),
+            checksum: self.checksum,
+        }
     }
 
     /// The next event if it is an ordinary one that lies whole in the buffer and has a right checksum, and where it is in
@@ -247,21 +314,46 @@ impl EventReader {
         }
         let skip = usize::try_from(self.next.checked_sub(self.start)?).ok()?;
         let rest = self.buffer.get(skip..self.filled)?;
-        let header = EventHeader::parse(rest)?;
-        if header.event_size < HEADER_LEN + self.checksum.len()
-            || header.type_code == EventType::FORMAT_DESCRIPTION
-            || header.type_code == EventType::MARIADB_START_ENCRYPTION
+        let header = ordinary(rest, self.checksum, self.next < self.proven)?;
+        Some((header, skip))
+    }
+
+    /// Takes over the next block of the thread that reads ahead, starting it if it is time. False if there is none.
+    fn take_block(&mut self) -> bool {
+        if let ReadAhead::From(offset) = self.ahead
+            && self.described
+            && self.end.is_none()
+            && self.checksum == ChecksumAlgorithm::Crc32
+            && self.next >= offset
+            && self.size.saturating_sub(self.next) >= self.ahead_after()
         {
-            return None;
+            self.ahead = Ahead::start(Job {
+                file: Arc::clone(&self.file),
+                at: self.next,
+                end: self.size,
+                checksum: self.checksum,
+                block: self.block,
+            })
+            .map_or(ReadAhead::Never, ReadAhead::Running);
         }
-        let event = rest.get(..header.event_size as usize)?;
-        if self.checksum == ChecksumAlgorithm::Crc32 {
-            let (stored, computed) = crate::checksum::checksums(event)?;
-            if stored != computed {
-                return None;
+        let ReadAhead::Running(ahead) = &mut self.ahead else {
+            return false;
+        };
+        match ahead.next(std::mem::take(&mut self.buffer)) {
+            Some(block) if block.start == self.next => {
+                self.start = block.start;
+                self.filled = block.len;
+                self.buffer = block.buffer;
+                self.proven = block.start + block.len as u64;
+                true
+            }
+            _ => {
+                self.start = self.next;
+                self.filled = 0;
+                self.interrupted();
+                false
             }
         }
-        Some((header, skip))
     }
 
     /// A step at the edge of the buffer, at a format description, at a large event, or at the end.
@@ -490,12 +582,13 @@ impl EventReader {
 
     fn refill(&mut self, offset: u64, len: usize) -> Result<(), LogError> {
         let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let want = rest.min(len.max(BUFFER));
+        let want = rest.min(len.max(self.block));
         if self.buffer.len() < want {
             self.buffer.resize(want, 0);
         }
         self.start = offset;
         self.filled = 0;
+        self.proven = 0;
         while self.filled < want {
             let Some(target) = self.buffer.get_mut(self.filled..want) else {
                 break;

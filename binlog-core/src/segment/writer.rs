@@ -236,6 +236,7 @@ impl<'a> Copy<'a> {
         let path = self.source(step.source);
         let segment_offset = self.written;
         let mut reader = EventReader::open(&path)?;
+        reader.read_ahead();
         let file = reader.file();
         reader.seek(step.at, step.checksum);
         let mut expected = step.from;
