@@ -5,6 +5,8 @@
 //! hold beyond a torn or damaged event in the newest one is not used; an older file that ends so only breaks the range
 //! there.
 
+mod find;
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;

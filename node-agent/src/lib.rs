@@ -16,3 +16,4 @@ pub mod replication;
 pub mod rpc;
 pub mod source;
 pub mod state;
+pub mod tools;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use node_agent::cli::{Cli, Command, LogFormat};
-use node_agent::daemon;
 use node_agent::error::{Exit, chain};
+use node_agent::{daemon, tools};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -14,15 +14,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_format);
     proto::tls::install_crypto_provider();
-    let done = match cli.command {
-        Command::Run(args) => daemon::run(&args.config),
-    };
-    match done {
-        Ok(()) => Exit::Done.into(),
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            error.exit().into()
-        }
+    match cli.command {
+        Command::Run(args) => match daemon::run(&args.config) {
+            Ok(()) => Exit::Done.into(),
+            Err(error) => {
+                tracing::error!("{}", chain(&error));
+                error.exit().into()
+            }
+        },
+        Command::Files(command) => tools::run(command).into(),
     }
 }
 

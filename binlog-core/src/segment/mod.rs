@@ -8,6 +8,7 @@
 //! too; in those of later files the in-use flag is cleared.
 
 mod chain;
+mod data;
 mod format_description;
 mod manifest;
 pub(crate) mod plan;

@@ -69,6 +69,10 @@ pub struct Cut {
     /// The range ends at the start of this file, and the provider lacks the Rotate to it.
     pub(super) tail_rotate: Option<BinlogFileName>,
     pub(super) dropped_bytes: u64,
+    /// How the provider's log ends.
+    pub(super) log_end: LogEnd,
+    /// The format description at the head as the first provider held it, where the source is a segment itself.
+    pub(super) original: Option<Vec<u8>>,
 }
 
 /// Bytes to copy.
@@ -93,6 +97,12 @@ impl Cut {
     #[must_use]
     pub fn range(&self) -> &StreamRange {
         &self.range
+    }
+
+    /// How the log ends from which it is cut.
+    #[must_use]
+    pub fn log_end(&self) -> &LogEnd {
+        &self.log_end
     }
 
     /// Bytes of the primary's stream that will be copied; the segment is a few hundred bytes larger at most.
@@ -198,6 +208,8 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
         origin,
         tail_rotate,
         dropped_bytes: dropped(map, &range.to)?,
+        log_end: map.end.clone(),
+        original: None,
     }))
 }
 

@@ -342,7 +342,13 @@ impl<'a> Copy<'a> {
             sha256: hex::encode(self.hasher.finalize()),
             provider: provider.to_owned(),
             dropped_bytes: self.cut.dropped_bytes,
-            original_format_description: hex::encode(self.original.unwrap_or_default()),
+            original_format_description: hex::encode(
+                self.cut
+                    .original
+                    .clone()
+                    .or(self.original)
+                    .unwrap_or_default(),
+            ),
             made_up_rotates: self.made_up,
         })
     }
