@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proto::tls::TlsMaterial;
+use proto::watch::{Cause, Watched};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::replication::{self, ChannelRecord, Local, observed_as_original};
 use crate::state::durable;
 use crate::state::epoch::EpochStore;
 use crate::state::flight::Flights;
+use crate::watch::{self, ServerWatch, Standing};
 
 /// Log walks, cuts and reads of segments at one time: enough to keep a disk busy, few enough to leave it to mysqld.
 const DISK_TASKS: usize = 4;
@@ -51,6 +53,8 @@ pub struct Agent {
     pub servers: BTreeMap<String, Arc<LocalServer>>,
     /// Permits for heavy disk work.
     pub disk: Arc<Semaphore>,
+    /// Fires when the agent shuts down: streams that have no end of their own end then.
+    pub stopping: CancellationToken,
 }
 
 /// One local server and what the agent keeps of it.
@@ -62,6 +66,8 @@ pub struct LocalServer {
     pub fence: Arc<Fence>,
     /// Keeps its relay logs.
     pub keeper: Arc<RelayKeeper>,
+    /// Watches its mysqld.
+    pub watch: ServerWatch,
 }
 
 impl Agent {
@@ -97,11 +103,12 @@ impl Agent {
             segments,
             servers,
             disk: Arc::new(Semaphore::new(DISK_TASKS)),
+            stopping: CancellationToken::new(),
         }))
     }
 
     /// Starts what the agent does unasked, until `stop`: enforces holds, keeps relay logs, refreshes what is
-    /// remembered, drops old segments.
+    /// remembered, watches the servers, drops old segments.
     pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
         for (name, server) in &self.servers {
             tokio::spawn(Arc::clone(&server.fence).enforce(stop.clone()));
@@ -111,6 +118,7 @@ impl Agent {
                 stop.clone(),
             ));
             tokio::spawn(refresh(Arc::clone(server), stop.clone()));
+            watch::start(server, stop);
         }
         tokio::spawn(age_out(Arc::clone(self), stop.clone()));
     }
@@ -128,6 +136,30 @@ impl Agent {
             }
         });
         futures::future::join_all(asking).await;
+    }
+
+    /// What this agent sees and knows of one of its servers now.
+    pub fn watched(&self, server: &LocalServer, cause: Cause) -> Watched {
+        let standing = Standing {
+            held_down_by: server.fence.hold().map(|hold| hold.operation),
+            // An unreadable epoch is told to whoever claims; here the cluster just has none.
+            stored: self
+                .epochs
+                .stored(&server.config.cluster)
+                .unwrap_or_default(),
+        };
+        server
+            .watch
+            .watched(&server.config.name, &self.boot_id, standing, cause)
+    }
+
+    /// Tells who watches servers of this cluster that something changed beside them: epoch, hold.
+    pub fn nudge(&self, cluster: &str) {
+        for server in self.servers.values() {
+            if server.config.cluster == cluster {
+                server.watch.nudge();
+            }
+        }
     }
 
     /// Runs heavy disk work in a blocking task, a few at a time. `None` if the task was abandoned, which only a panic
@@ -155,6 +187,7 @@ impl LocalServer {
         let server = Self {
             fence: Arc::new(fence),
             keeper: Arc::new(keeper),
+            watch: ServerWatch::new(),
             config,
         };
         if let Some(location) = server.remembered().as_ref().and_then(relay_location) {

@@ -75,6 +75,8 @@ pub struct ServerConfig {
     pub datadir: Option<PathBuf>,
     /// How long relay logs are kept aside.
     pub relay_keep: RelayKeep,
+    /// How often a small file is written and synced in the data and binary log directories; `None`: never.
+    pub disk_probe: Option<Duration>,
     /// `<state>/servers/NAME`: where this server's state files are (`remembered.json`, `hold.json`, `channel.json`).
     pub state_dir: PathBuf,
 }

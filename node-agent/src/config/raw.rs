@@ -57,6 +57,8 @@ pub(super) struct RawServer {
     pub(super) replication_password_file: Option<PathBuf>,
     pub(super) datadir: Option<PathBuf>,
     pub(super) relay_keep: Option<RawRelayKeep>,
+    #[serde(default = "default_disk_probe_ms")]
+    pub(super) disk_probe_ms: u32,
 }
 
 /// `relay_keep`.
@@ -77,4 +79,8 @@ fn default_state_dir() -> PathBuf {
 
 fn default_segment_keep_days() -> u32 {
     30
+}
+
+fn default_disk_probe_ms() -> u32 {
+    1_000
 }

@@ -125,6 +125,13 @@ fn resolve_server(
         )?,
         datadir,
         relay_keep: resolve_relay_keep(raw.relay_keep, &key("relay_keep"))?,
+        disk_probe: match raw.disk_probe_ms {
+            0 => None,
+            found => {
+                let ms = in_range(&key("disk_probe_ms"), found.into(), 100, 60_000)?;
+                Some(Duration::from_millis(ms))
+            }
+        },
         name: raw.name,
         cluster: raw.cluster,
     })

@@ -48,6 +48,7 @@ fn a_short_configuration_gets_the_documented_defaults() {
     let server = config.server("db1:3306").unwrap();
     assert_eq!(server.user, None);
     assert_eq!(server.relay_keep, RelayKeep::default());
+    assert_eq!(server.disk_probe, Some(Duration::from_secs(1)));
     assert_eq!(
         server.state_dir,
         folder.0.path().join("state/servers/db1_3306")
@@ -95,6 +96,7 @@ servers:
     replication_password_file: password
     datadir: data
     relay_keep: { percent_of_disk: 20, days: 1 }
+    disk_probe_ms: 0
   - { name: 'db1:3307', cluster: app2, socket: /run/2.sock }
 ",
         )
@@ -111,6 +113,7 @@ servers:
             age: Duration::from_secs(86_400)
         }
     );
+    assert_eq!(server.disk_probe, None);
     let secret = server.password_file.as_ref().unwrap().read().unwrap();
     assert_eq!(secret.expose(), "hunter2");
     assert_eq!(format!("{secret:?}"), "Secret(..)");
@@ -209,6 +212,7 @@ fn bad_configurations_are_refused_with_the_key_or_the_line() {
             server("relay_keep: {percent_of_disk: 91}"),
             "servers[0].relay_keep.percent_of_disk",
         ),
+        (server("disk_probe_ms: 99"), "servers[0].disk_probe_ms"),
         (
             server("relay_keep: {days: 0}"),
             "servers[0].relay_keep.days",

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +54,15 @@ pub enum Ended {
     Sigkill,
     /// SIGKILL was sent and is pending: the process is stuck in the kernel and runs no more of its own code.
     SigkillPending,
+}
+
+/// What a process left for its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It ended by itself, with this code.
+    Code(u8),
+    /// It was ended by this signal.
+    Signal(u8),
 }
 
 impl Ended {
@@ -137,6 +147,19 @@ impl Mysqld {
             .await
             .map(drop)
             .map_err(|source| self.error("watch", source))
+    }
+
+    /// How it ended, if its parent has not asked for that yet: only the parent is told, but until then the kernel shows it
+    /// in `/proc`, to the same user and to root.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        let folder = proc_folder(self.pid);
+        let ours = nix::unistd::Uid::effective();
+        let owner = fs::metadata(&folder).ok()?.uid();
+        if !ours.is_root() && ours.as_raw() != owner {
+            // To others the kernel shows 0.
+            return None;
+        }
+        exit_status_in(&fs::read_to_string(folder.join("stat")).ok()?)
     }
 
     /// SIGTERM, after `patience` SIGKILL, all within `deadline`.
@@ -249,6 +272,22 @@ fn is_alive(pid: u32) -> bool {
         .is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
 
+/// Exit status in a `stat` line of `/proc` (proc(5): field 3 `state`, field 52 `exit_code` in waitpid's form); `None` unless it is
+/// that of a process that only waits for its parent.
+fn exit_status_in(stat: &str) -> Option<ExitStatus> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    if fields.next()? != "Z" {
+        return None;
+    }
+    // `state` is the 3rd, taken; the 52nd is the 49th after it.
+    let status: u32 = fields.nth(48)?.parse().ok()?;
+    match u8::try_from(status & 0x7f) {
+        Ok(0) => u8::try_from(status >> 8 & 0xff).ok().map(ExitStatus::Code),
+        signal => signal.ok().map(ExitStatus::Signal),
+    }
+}
+
 fn running_pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
@@ -317,11 +356,32 @@ mod tests {
             .unwrap()
             .unwrap();
         assert!(mysqld.has_ended());
+        assert_eq!(mysqld.exit_status(), Some(ExitStatus::Signal(9)));
         // Not reaped yet: a zombie is no running server.
         assert!(find(&datadir, None).unwrap().is_none());
         child.wait().unwrap();
+        assert_eq!(mysqld.exit_status(), None);
         other_name.kill().unwrap();
         other_name.wait().unwrap();
+    }
+
+    #[test]
+    fn an_exit_status_is_read_where_it_stands() {
+        let stat = |state: &str, status: u32| {
+            let between = vec!["0"; 48].join(" ");
+            format!("7 (my (sql) d) {state} {between} {status}\n")
+        };
+        assert_eq!(exit_status_in(&stat("Z", 0)), Some(ExitStatus::Code(0)));
+        assert_eq!(exit_status_in(&stat("Z", 256)), Some(ExitStatus::Code(1)));
+        assert_eq!(exit_status_in(&stat("Z", 9)), Some(ExitStatus::Signal(9)));
+        // SIGSEGV with a core.
+        assert_eq!(
+            exit_status_in(&stat("Z", 0x8b)),
+            Some(ExitStatus::Signal(11))
+        );
+        assert_eq!(exit_status_in(&stat("S", 0)), None);
+        assert_eq!(exit_status_in("7 (mysqld) Z 0 0"), None);
+        assert_eq!(exit_status_in(""), None);
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@ pub(super) async fn handle(
     .map_err(|_| AgentError::new(ErrorKind::OutcomeUnknown, "the claim was abandoned"))?
     .map_err(on_wire)?;
     if grant.before != grant.stored {
+        agent.nudge(&request.cluster);
         tracing::info!(
             cluster = request.cluster,
             epoch = grant.stored.epoch,

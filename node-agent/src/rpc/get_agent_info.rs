@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use proto::PROTOCOL_REVISION;
 use proto::status::AgentError;
 use proto::v1::{AgentServer, ErrorKind, GetAgentInfoRequest, GetAgentInfoResponse};
+use proto::{PROTOCOL_REVISION, capability};
 use tonic::{Request, Response};
 
 use super::admit;
 use crate::agent::Agent;
 
 /// Optional abilities of this build.
-const CAPABILITIES: [&str; 4] = [
+const CAPABILITIES: [&str; 6] = [
     "local-source",
     "relay-keeping",
     "segment-transfer",
     "hold-down",
+    capability::WATCH,
+    capability::PROBE,
 ];
 
 pub(super) async fn handle(

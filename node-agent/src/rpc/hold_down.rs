@@ -37,6 +37,7 @@ pub(super) async fn handle(
             .hold_down(hold, work.deadline)
             .await
             .map_err(on_wire)?;
+        work.server.watch.nudge();
         Ok(HoldDownResponse {
             was_running: held.was_running,
             // Every way a stop can succeed is one: ended, or a SIGKILL is pending.

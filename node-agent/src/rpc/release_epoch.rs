@@ -28,6 +28,7 @@ pub(super) async fn handle(
     .map_err(|_| AgentError::new(ErrorKind::OutcomeUnknown, "the release was abandoned"))?
     .map_err(on_wire)?;
     if released {
+        agent.nudge(&request.cluster);
         tracing::info!(
             cluster = request.cluster,
             epoch = request.epoch,

@@ -20,6 +20,7 @@ pub(super) async fn handle(
     let lane = Lane::Fence(admitted.server.config.name.clone());
     work::run(agent, admitted, lane, "ReleaseHold", |work| async move {
         let released = work.server.fence.release().await.map_err(on_wire)?;
+        work.server.watch.nudge();
         Ok(ReleaseHoldResponse { released })
     })
     .await

@@ -87,6 +87,7 @@ pub async fn serve(
     health_reporter
         .set_service_status("", tonic_health::ServingStatus::NotServing)
         .await;
+    agent.stopping.cancel();
     let _ = stop.send(());
     if let Ok(ended) = tokio::time::timeout(DRAIN_LIMIT, &mut serving).await {
         ended.map_err(Error::Serve)?;

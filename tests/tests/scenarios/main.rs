@@ -10,3 +10,4 @@ mod refusals;
 mod replay;
 mod support;
 mod table;
+mod watch;

@@ -3,52 +3,34 @@
 //! inotify wakes it within a millisecond of a file's creation, so that even a relay log that the applier is through
 //! with at once is caught; a slow tick does what needs no hurry (copies, limits, a directory that was not there yet).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{KeepError, RelayKeeper};
+use crate::folder::FolderEvents;
 
 /// How often copies are brought up to date and a missed file is looked for.
 const TICK: Duration = Duration::from_secs(1);
 /// How often the limits are enforced, in ticks.
 const TICKS_PER_CLEANING: u64 = 60;
 
-/// inotify for tokio's reactor, which asks for the descriptor in both ways.
-struct Watcher(Inotify);
-
-impl AsFd for Watcher {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for Watcher {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
 /// Keeps relay logs until `stop`.
 pub async fn run(keeper: Arc<RelayKeeper>, server: String, stop: CancellationToken) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks: u64 = 0;
-    let mut watched: Option<(PathBuf, AsyncFd<Watcher>)> = None;
+    let mut watched: Option<(PathBuf, FolderEvents)> = None;
     // One line per kind of trouble, not one per tick.
     let mut last_trouble = String::new();
     loop {
         let directory = keeper.location().map(|location| location.directory);
         if watched.as_ref().map(|(path, _)| path) != directory.as_ref() {
             watched = directory.and_then(|path| {
-                let watcher = watch(&path)
+                let watcher = FolderEvents::new(&path)
                     .inspect_err(|error| {
                         tracing::warn!(%server, directory = %path.display(), %error, "relay logs are not watched, only looked at each second");
                     })
@@ -96,30 +78,11 @@ fn pass(keeper: &RelayKeeper, clean: bool) -> Result<(), KeepError> {
     Ok(())
 }
 
-// tokio 1.54 deprecates the safe constructor in favour of an unsafe one, for types whose descriptor may change or close
-// while registered; ours owns one descriptor for all its life.
-#[allow(deprecated)]
-fn watch(directory: &Path) -> std::io::Result<AsyncFd<Watcher>> {
-    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    inotify.add_watch(
-        directory,
-        AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO,
-    )?;
-    AsyncFd::with_interest(Watcher(inotify), Interest::READABLE)
-}
-
 /// Returns when something appeared in the directory; never without a watcher.
-async fn woken(watcher: Option<&AsyncFd<Watcher>>) {
-    let Some(watcher) = watcher else {
-        return std::future::pending().await;
-    };
-    match watcher.readable().await {
-        Ok(mut ready) => {
-            // Which file does not matter: the pass looks at all of them. Read until empty, or it stays readable.
-            while watcher.get_ref().0.read_events().is_ok() {}
-            ready.clear_ready();
-        }
-        // The reactor is going away with the runtime.
-        Err(_) => std::future::pending().await,
+async fn woken(watcher: Option<&FolderEvents>) {
+    match watcher {
+        // Which file does not matter: the pass looks at all of them.
+        Some(watcher) => watcher.appeared(|_| true).await,
+        None => std::future::pending().await,
     }
 }

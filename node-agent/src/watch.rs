@@ -1,0 +1,174 @@
+//! Watching one mysqld: its process, its socket, its answers, its disks.
+//!
+//! Guarantees: what has an event is seen through it (the end of the process by its pidfd, a new socket by inotify); what has
+//! none (a server that hangs, a disk that stalls) is tried by one attempt at a time, whose wait is counted only while the
+//! agent itself runs ([`patience`]), so that an agent that was stopped for a second does not accuse its server. Nothing here
+//! changes a server; the disk probe writes a file of its own ([`disk::FILE`]).
+
+use std::sync::Arc;
+
+use proto::watch::{
+    Cause, Disk, DiskState, Guard, Lease, LeaseState, Moment, Process, Socket, SocketState, Sql,
+    SqlState, Watched,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::LocalServer;
+use crate::state::epoch::StoredEpoch;
+
+pub mod clock;
+pub mod disk;
+mod knock;
+pub mod patience;
+pub mod ping;
+pub mod port;
+mod process;
+pub mod receiver;
+
+/// What was seen last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The process.
+    pub process: Process,
+    /// Its socket.
+    pub socket: Socket,
+    /// Its answers.
+    pub sql: Sql,
+    /// `@@read_only` at the last answered ping of this process.
+    pub read_only: Option<bool>,
+    /// `@@super_read_only` likewise.
+    pub super_read_only: Option<bool>,
+    /// fsync in the data directory.
+    pub datadir: Disk,
+    /// fsync in the binary log's directory, where it is another one.
+    pub binlog_dir: Option<Disk>,
+}
+
+/// The eyes on one server.
+#[derive(Debug)]
+pub struct ServerWatch {
+    facts: watch::Sender<Facts>,
+    since: Moment,
+    /// Ends the pause between two pings.
+    ping_now: Notify,
+    /// Ends the pause between two looks for the process.
+    look_now: Notify,
+}
+
+/// What the agent knows of a server besides what it sees.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Operation for which mysqld is held down.
+    pub held_down_by: Option<String>,
+    /// What is stored of the cluster.
+    pub stored: StoredEpoch,
+}
+
+impl Default for ServerWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ServerWatch {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        let since = clock::now();
+        let unseen = |reason: &str| Disk {
+            directory: None,
+            state: DiskState::Off {
+                reason: reason.to_owned(),
+            },
+        };
+        Self {
+            facts: watch::Sender::new(Facts {
+                process: Process::Unknown {
+                    since,
+                    reason: "not looked for yet".to_owned(),
+                },
+                socket: Socket {
+                    state: SocketState::Unknown {
+                        reason: "not tried yet".to_owned(),
+                    },
+                    since,
+                },
+                sql: Sql {
+                    state: SqlState::NotTried,
+                    answered: None,
+                },
+                read_only: None,
+                super_read_only: None,
+                datadir: unseen("not tried yet"),
+                binlog_dir: None,
+            }),
+            since,
+            ping_now: Notify::new(),
+            look_now: Notify::new(),
+        }
+    }
+
+    /// What was seen last.
+    pub fn facts(&self) -> Facts {
+        self.facts.borrow().clone()
+    }
+
+    /// Tells of each change.
+    pub fn subscribe(&self) -> watch::Receiver<Facts> {
+        self.facts.subscribe()
+    }
+
+    /// Makes every stream look again, because something changed that is kept elsewhere (epoch, hold).
+    pub fn nudge(&self) {
+        self.facts.send_modify(|_| {});
+    }
+
+    /// Changes what is known; streams are woken if `change` says that it is news.
+    fn update(&self, change: impl FnOnce(&mut Facts) -> bool) {
+        self.facts.send_if_modified(change);
+    }
+
+    /// The whole state for the wire.
+    pub fn watched(
+        &self,
+        server: &str,
+        boot_id: &str,
+        standing: Standing,
+        cause: Cause,
+    ) -> Watched {
+        let facts = self.facts();
+        Watched {
+            server: server.to_owned(),
+            cause,
+            sent: clock::now(),
+            boot_id: boot_id.to_owned(),
+            watching_since: self.since,
+            process: facts.process,
+            socket: facts.socket,
+            sql: facts.sql,
+            datadir: facts.datadir,
+            binlog_dir: facts.binlog_dir,
+            read_only: facts.read_only,
+            super_read_only: facts.super_read_only,
+            held_down_by: standing.held_down_by,
+            epoch: standing.stored.epoch,
+            operation: standing.stored.holder.map(|holder| holder.operation),
+            guard: Guard::None,
+            lease: Lease {
+                state: LeaseState::Off,
+                vouching: 0,
+                agents: 0,
+                manager_heard: false,
+            },
+        }
+    }
+}
+
+/// Watches a server until `stop`.
+pub fn start(server: &Arc<LocalServer>, stop: &CancellationToken) {
+    tokio::spawn(process::run(Arc::clone(server), stop.clone()));
+    tokio::spawn(ping::run(Arc::clone(server), stop.clone()));
+    for place in [disk::Place::Datadir, disk::Place::BinlogDir] {
+        tokio::spawn(disk::run(Arc::clone(server), place, stop.clone()));
+    }
+}
