@@ -2,11 +2,12 @@
 //!
 //! Guarantees: a byte is in the part file only if its chunk's CRC-32 was right and it follows the byte before; the
 //! segment appears only if size and sha256 are those announced, and its manifest after it. A part file survives a
-//! restart of the agent: its bytes are hashed again and the transfer goes on behind them.
+//! restart of the agent: its bytes are hashed again and the transfer goes on behind them. It is locked while it is
+//! open, so a transfer that was given up cannot write into the next one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::state::durable::{self, DurableError};
+
+/// Chunks between network and disk.
+pub(super) const DEPTH: usize = 6;
 
 /// What a segment must turn out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +45,7 @@ pub enum PartError {
         /// Checksum of what came.
         found: u32,
     },
-    /// A chunk does not follow the one before, or goes beyond the announced size.
+    /// A chunk is empty, does not follow the one before, or goes beyond the announced size.
     #[error(
         "chunk [{offset}, {end}) does not fit: expected is one at {expected}, up to {size} at most"
     )]
@@ -82,8 +86,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens or creates the part file of `segment`. One that is too long is begun anew. Reads what is there.
-    pub(super) fn open(segment: &Path, expected: Expected) -> Result<Self, DurableError> {
+    /// Opens or creates the part file of `segment`; `None` if another transfer holds it. One that is too long is begun
+    /// anew. Reads what is there.
+    pub(super) fn open(segment: &Path, expected: Expected) -> Result<Option<Self>, DurableError> {
         let path = super::store::part_path(segment);
         let mut file = OpenOptions::new()
             .read(true)
@@ -92,6 +97,20 @@ impl Part {
             .mode(0o600)
             .open(&path)
             .map_err(DurableError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(DurableError::io("lock", &path)(error)),
+        }
+        // Between opening and locking its former holder may have made it the segment, or removed it.
+        let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let opened = file
+            .metadata()
+            .map(inode)
+            .map_err(DurableError::io("read", &path))?;
+        if fs::symlink_metadata(&path).map(inode).ok() != Some(opened) {
+            return Ok(None);
+        }
         let mut hasher = Sha256::new();
         let mut length = 0;
         let mut buffer = vec![0; 256 << 10];
@@ -111,14 +130,14 @@ impl Part {
             hasher = Sha256::new();
             length = 0;
         }
-        Ok(Self {
+        Ok(Some(Self {
             file,
             path,
             segment: segment.to_path_buf(),
             expected,
             hasher,
             length,
-        })
+        }))
     }
 
     /// Bytes that are there.
@@ -134,7 +153,7 @@ impl Part {
     /// Appends a chunk, or says why it is not the next one.
     fn append(&mut self, chunk: &SegmentChunk) -> Result<(), PartError> {
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
-        if chunk.offset != self.length || end > self.expected.size {
+        if chunk.data.is_empty() || chunk.offset != self.length || end > self.expected.size {
             return Err(PartError::OutOfPlace {
                 offset: chunk.offset,
                 end,

@@ -2,7 +2,9 @@
 //!
 //! Guarantees: what ends up in the store is, byte for byte, what the call announced (size, sha256, manifest), or the
 //! call fails typed and nothing appears. A lost connection is dialled again and the transfer goes on behind the last
-//! verified chunk; only the lack of progress ends it, never its length. What the other agent refuses is final.
+//! verified chunk; only the lack of progress ends it, never its length. What the other agent refuses is final. Two
+//! transfers of one segment never write at the same time. What an earlier run of the agent left is used, and begun anew
+//! if it turns out not to belong to this segment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +18,13 @@ use proto::v1::{ReadSegmentRequest, SegmentChunk};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::part::{Expected, Part, PartError};
+use super::part::{DEPTH, Expected, Part, PartError};
 use super::store::{SegmentStore, StoreError, Stored};
+
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod tests;
 
 /// Longest time for one attempt to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -27,8 +34,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Damaged or misplaced chunks in a row, without a good one between, after which the sender is not believed any more.
 const MOST_BAD_CHUNKS: u32 = 5;
-/// Chunks between network and disk.
-const DEPTH: usize = 6;
+/// How often a part file that another transfer still holds is looked at again.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What to fetch, and from whom.
 #[derive(Debug, Clone)]
@@ -118,6 +125,24 @@ pub enum PullError {
         /// What ended the last attempt.
         last: String,
     },
+    /// The disk takes nothing. What was handed to it may still be written, under the part file's lock.
+    #[error("the disk took nothing for {limit:?}; {done} of {size} bytes are written")]
+    DiskStalled {
+        /// The limit.
+        limit: Duration,
+        /// Bytes that are written.
+        done: u64,
+        /// Bytes in all.
+        size: u64,
+    },
+    /// Another transfer of the segment has not ended.
+    #[error("another transfer of segment {id} still writes; waited {waited:?} for its end")]
+    Busy {
+        /// The segment.
+        id: String,
+        /// How long its end was waited for.
+        waited: Duration,
+    },
     /// The disk task ended without an answer.
     #[error("writing the segment was abandoned")]
     Abandoned,
@@ -135,26 +160,65 @@ enum Attempt {
     BadChunk(PartError),
 }
 
-/// Fetches the segment into the store, unless it is there already. `progress` gets the number of bytes that are here,
-/// which only grows but for a segment that is begun anew.
+/// Fetches the segment into the store, unless it is there already. `progress` gets the number of bytes that are done and
+/// that of all; neither ever falls, since bytes that were in vain stay in both.
 pub async fn pull(
     store: &SegmentStore,
     pull: Pull,
-    mut progress: impl FnMut(u64) + Send,
+    mut progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Stored, PullError> {
     check_announcement(&pull)?;
-    if let Some(stored) = already_here(store, &pull)? {
-        progress(stored.manifest.size);
-        return Ok(stored);
+    let mut part = match here_or_part(store, &pull).await? {
+        Found::Here(stored) => {
+            progress(pull.size, pull.size);
+            return Ok(*stored);
+        }
+        Found::Part(part) => *part,
+    };
+    // Bytes of an earlier run, which were hashed but never compared with anything.
+    let mut inherited = part.length() > 0;
+    let mut in_vain = 0;
+    loop {
+        part = fill(&pull, part, &mut |done| {
+            progress(in_vain + done, in_vain + pull.size);
+        })
+        .await?;
+        let manifest_json = pull.manifest_json.clone();
+        match on_disk(move || part.finish(&manifest_json)).await? {
+            Ok(_) => break,
+            Err(error @ PartError::Digest { .. }) if inherited => {
+                tracing::warn!(segment = %pull.id, %error, "left by an earlier run; begun anew");
+                inherited = false;
+                in_vain = pull.size;
+                part = open_part(store, &pull)
+                    .await?
+                    .ok_or_else(|| busy(&pull, Duration::ZERO))?;
+            }
+            Err(source) => {
+                return Err(PullError::Part {
+                    address: pull.target.address,
+                    source,
+                });
+            }
+        }
     }
-    let mut part = open_part(store, &pull).await?;
+    let (store, pull) = (store.clone(), pull);
+    Ok(on_disk(move || store.get(&pull.cluster, &pull.operation, &pull.id)).await??)
+}
+
+/// Receives until the part is full.
+async fn fill(
+    pull: &Pull,
+    mut part: Part,
+    progress: &mut (impl FnMut(u64) + Send),
+) -> Result<Part, PullError> {
     let address = pull.target.address.clone();
     let mut last_progress = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut bad_chunks = 0;
     while !part.is_full() {
         let before = part.length();
-        let (returned, attempt) = attempt(&pull, part, &mut last_progress, &mut progress).await?;
+        let (returned, attempt) = attempt(pull, part, &mut last_progress, progress).await?;
         part = returned;
         let moved = part.length() > before;
         if moved {
@@ -197,12 +261,7 @@ pub async fn pull(
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let manifest_json = pull.manifest_json.clone();
-    tokio::task::spawn_blocking(move || part.finish(&manifest_json))
-        .await
-        .map_err(|_| PullError::Abandoned)?
-        .map_err(|source| PullError::Part { address, source })?;
-    Ok(store.get(&pull.cluster, &pull.operation, &pull.id)?)
+    Ok(part)
 }
 
 fn check_announcement(pull: &Pull) -> Result<(), PullError> {
@@ -236,25 +295,66 @@ fn already_here(store: &SegmentStore, pull: &Pull) -> Result<Option<Stored>, Pul
     }
 }
 
-async fn open_part(store: &SegmentStore, pull: &Pull) -> Result<Part, PullError> {
-    let store = store.clone();
-    let pull = pull.clone();
-    tokio::task::spawn_blocking(move || {
+/// What there is of the segment.
+enum Found {
+    /// All of it.
+    Here(Box<Stored>),
+    /// A part file, possibly empty, that nobody else writes.
+    Part(Box<Part>),
+}
+
+/// Looks for the segment and its part file. One that another transfer holds is waited for: the work of a call that was
+/// given up ends as soon as what was handed to the disk is written.
+async fn here_or_part(store: &SegmentStore, pull: &Pull) -> Result<Found, PullError> {
+    let began = Instant::now();
+    loop {
+        let (looked_in, wanted) = (store.clone(), pull.clone());
+        if let Some(stored) = on_disk(move || already_here(&looked_in, &wanted)).await?? {
+            return Ok(Found::Here(Box::new(stored)));
+        }
+        if let Some(part) = open_part(store, pull).await? {
+            return Ok(Found::Part(Box::new(part)));
+        }
+        if began.elapsed() >= pull.progress_limit {
+            return Err(busy(pull, began.elapsed()));
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+}
+
+fn busy(pull: &Pull, waited: Duration) -> PullError {
+    PullError::Busy {
+        id: pull.id.clone(),
+        waited,
+    }
+}
+
+/// `None` if another transfer holds the part file.
+async fn open_part(store: &SegmentStore, pull: &Pull) -> Result<Option<Part>, PullError> {
+    let (store, pull) = (store.clone(), pull.clone());
+    on_disk(move || {
         store.prepare(&pull.cluster, &pull.operation)?;
         let path = store.path(&pull.operation, &pull.id)?;
-        let part = Part::open(
-            &path,
-            Expected {
-                size: pull.size,
-                sha256: pull.sha256,
-            },
-        )
-        .map_err(StoreError::from)?;
+        let expected = Expected {
+            size: pull.size,
+            sha256: pull.sha256,
+        };
+        let Some(part) = Part::open(&path, expected).map_err(StoreError::from)? else {
+            return Ok(None);
+        };
         store.require_space(pull.size.saturating_sub(part.length()))?;
-        Ok(part)
+        Ok(Some(part))
     })
-    .await
-    .map_err(|_| PullError::Abandoned)?
+    .await?
+}
+
+/// Runs disk work in a blocking task.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PullError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PullError::Abandoned)
 }
 
 /// Connects, asks for what is missing, and takes what comes.
@@ -286,15 +386,19 @@ async fn attempt(
     let (to_disk, from_network) = mpsc::channel::<SegmentChunk>(DEPTH);
     let counter = Arc::clone(&written);
     let disk = tokio::task::spawn_blocking(move || part.receive(from_network, &counter));
+    let stalled = |written: &AtomicU64| PullError::DiskStalled {
+        limit: pull.progress_limit,
+        done: written.load(Ordering::Relaxed),
+        size: pull.size,
+    };
     let ended = loop {
         match timeout(left(*last_progress), stream.message()).await {
             Ok(Ok(Some(chunk))) => {
-                // Closed: the disk side has refused a chunk and says why when it is joined.
-                if timeout(pull.progress_limit, to_disk.send(chunk))
-                    .await
-                    .is_ok_and(|sent| sent.is_err())
-                {
-                    break Ok(());
+                match timeout(pull.progress_limit, to_disk.send(chunk)).await {
+                    Ok(Ok(())) => {}
+                    // Closed: the disk side has refused a chunk and says why when it is joined.
+                    Ok(Err(_)) => break Ok(()),
+                    Err(_) => return Err(stalled(&written)),
                 }
                 *last_progress = Instant::now();
                 progress(written.load(Ordering::Relaxed));
@@ -305,7 +409,10 @@ async fn attempt(
         }
     };
     drop(to_disk);
-    let (part, received) = disk.await.map_err(|_| PullError::Abandoned)?;
+    let (part, received) = timeout(pull.progress_limit, disk)
+        .await
+        .map_err(|_| stalled(&written))?
+        .map_err(|_| PullError::Abandoned)?;
     progress(part.length());
     if let Err(error) = received {
         return Ok((part, Attempt::BadChunk(error)));

@@ -225,7 +225,10 @@ impl Failure for PullError {
             // The kind the other agent gave; its sentence is part of ours.
             Self::Refused { source, .. } => plain(source.kind, self),
             Self::Unreachable { .. } => plain(ErrorKind::PeerUnreachable, self),
-            Self::NoProgress { .. } => plain(ErrorKind::NoProgress, self),
+            Self::NoProgress { .. } | Self::DiskStalled { .. } => {
+                plain(ErrorKind::NoProgress, self)
+            }
+            Self::Busy { .. } => plain(ErrorKind::Conflict, self),
             Self::Abandoned => plain(ErrorKind::Io, self),
         }
     }

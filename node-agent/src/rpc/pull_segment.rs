@@ -40,20 +40,19 @@ pub(super) async fn handle(
         "PullSegment",
         work::Stall::ByWork,
         |work, mut progress| async move {
-            let size = segment.size;
             let wanted = Pull {
                 target,
                 cluster: work.context.cluster.clone(),
                 provider_server: request.provider_server,
                 operation: work.context.operation.to_string(),
                 id: segment.id.to_string(),
-                size,
+                size: segment.size,
                 sha256: segment.sha256,
                 manifest_json: segment.manifest_json,
                 progress_limit: work.context.deadline,
             };
-            let stored = pull(&work.agent.segments, wanted, |done| {
-                progress.report(wire::moving(done, size));
+            let stored = pull(&work.agent.segments, wanted, |done, total| {
+                progress.report(wire::moving(done, total));
             })
             .await
             .map_err(on_wire)?;

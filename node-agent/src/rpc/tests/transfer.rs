@@ -195,13 +195,9 @@ async fn bytes_that_are_not_the_announced_ones_are_refused_and_removed() {
         .unwrap_err();
     assert_eq!(kind(&status), ErrorKind::DigestMismatch, "{status:?}");
     assert!(!received(&receiver).exists() && !part(&receiver).exists());
-    // A part of something else, left by an earlier run, is found out in the same way; the next try is clean.
+    // A part of something else, left by an earlier run, is found out in the same way, and costs only time.
     std::fs::write(&path, &bytes).unwrap();
     std::fs::write(part(&receiver), &altered[..1_400_000]).unwrap();
-    let status = pull(&channel, request(provider.address, &info))
-        .await
-        .unwrap_err();
-    assert_eq!(kind(&status), ErrorKind::DigestMismatch);
     pull(&channel, request(provider.address, &info))
         .await
         .unwrap();
