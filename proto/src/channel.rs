@@ -21,8 +21,10 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 /// Largest message accepted, bytes: a chunk or a manifest of many extents.
 pub const MESSAGE_BYTES: usize = 8 << 20;
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection on which nothing was heard for so long is asked whether anybody is there.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Without an answer within this the connection is given up, with every call on it.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whom to dial.
 #[derive(Debug, Clone)]

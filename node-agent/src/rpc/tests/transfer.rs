@@ -9,7 +9,7 @@ use proto::v1::ErrorKind;
 use proto::v1::log_service_client::LogServiceClient;
 use proto::v1::segment_progress::Event;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 use tonic::Status;
 
@@ -115,6 +115,23 @@ pub(super) async fn pair() -> (Running, Running, tonic::transport::Channel) {
     (provider, receiver, channel)
 }
 
+/// The same with TLS between all of them.
+async fn pair_with_certificates() -> (Running, Running, tonic::transport::Channel) {
+    let authority = Authority::new();
+    let provider = Running::start("db1", Some(&authority)).await;
+    let receiver = Running::start("db2", Some(&authority)).await;
+    let material = authority.material(&authority.issue(&["mha://app1/manager/m1"]));
+    let target = proto::channel::Target {
+        address: receiver.address.to_string(),
+        tls: Some((material, "db2.app1.agent.mha".to_owned())),
+    };
+    let channel = proto::channel::connect(&target, super::fixture::SOON)
+        .await
+        .unwrap();
+    claim(&channel, 1, "op-1").await;
+    (provider, receiver, channel)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segment_arrives_byte_for_byte_and_once() {
     let (provider, receiver, channel) = pair().await;
@@ -147,6 +164,55 @@ async fn a_connection_cut_at_random_places_costs_only_what_was_under_way() {
         let sent = relay.bytes.load(Ordering::SeqCst);
         let limit = SIZE as u64 + connections * (256 + 8) * 1024;
         assert!(sent <= limit, "seed {seed}: {sent} > {limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_connection_cut_anywhere_goes_on_behind_the_last_whole_chunk() {
+    /// What TLS and HTTP/2 add on two connections, certificates included.
+    const AROUND: u64 = 24 << 10;
+    let (provider, receiver, channel) = pair_with_certificates().await;
+    let (bytes, info) = put(&provider, SIZE);
+    let (size, chunk) = (SIZE as u64, proto::channel::CHUNK_BYTES as u64);
+    let mut random = StdRng::seed_from_u64(20);
+    // In the handshake, in the first chunk, where one ends, in the last one, and anywhere.
+    let mut cuts = vec![1_000, chunk / 2, 2 * chunk, size - 2_000];
+    cuts.extend((0..6).map(|_| random.random_range(4_000..size)));
+    for cut in cuts {
+        let relay = Relay::start(provider.address, Fault::CutOnceAt(cut), 0).await;
+        pull(&channel, request(relay.address, &info)).await.unwrap();
+        let arrived = received(&receiver);
+        assert!(std::fs::read(&arrived).unwrap() == bytes, "cut at {cut}");
+        assert_eq!(relay.connections.load(Ordering::SeqCst), 2, "cut at {cut}");
+        let twice = relay.bytes.load(Ordering::SeqCst).saturating_sub(size);
+        assert!(twice <= chunk + AROUND, "cut at {cut}: {twice} sent twice");
+        std::fs::remove_file(binlog_core::Manifest::path_for(&arrived)).unwrap();
+        std::fs::remove_file(arrived).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_falls_silent_is_noticed_by_both_ends_and_replaced() {
+    let (provider, receiver, channel) = pair_with_certificates().await;
+    let (bytes, info) = put(&provider, SIZE);
+    let relay = Relay::start(provider.address, Fault::SilentAfter(700_000), 0).await;
+    let mut patient = request(relay.address, &info);
+    if let Some(context) = &mut patient.context {
+        context.deadline_ms = 60_000;
+    }
+    let noticed = proto::channel::KEEPALIVE_INTERVAL + proto::channel::KEEPALIVE_TIMEOUT;
+    let began = std::time::Instant::now();
+    pull(&channel, patient).await.unwrap();
+    let took = began.elapsed();
+    assert_eq!(std::fs::read(received(&receiver)).unwrap(), bytes);
+    assert_eq!(relay.connections.load(Ordering::SeqCst), 2);
+    // Not before a peer that only paused could have answered, and not by the call's limit.
+    assert!(took >= proto::channel::KEEPALIVE_TIMEOUT, "{took:?}");
+    assert!(took < noticed * 4, "{took:?}");
+    // The provider does not keep its end for ever either.
+    while relay.closed_by_server.load(Ordering::SeqCst) == 0 {
+        assert!(began.elapsed() < noticed * 6, "the provider still waits");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
@@ -277,19 +343,8 @@ async fn what_the_provider_refuses_is_final_and_a_dead_one_is_told_from_a_mute_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_pull_from_each_other_with_their_certificates() {
-    let authority = Authority::new();
-    let provider = Running::start("db1", Some(&authority)).await;
-    let receiver = Running::start("db2", Some(&authority)).await;
+    let (provider, receiver, channel) = pair_with_certificates().await;
     let (bytes, info) = put(&provider, SIZE);
-    let material = authority.material(&authority.issue(&["mha://app1/manager/m1"]));
-    let target = proto::channel::Target {
-        address: receiver.address.to_string(),
-        tls: Some((material, "db2.app1.agent.mha".to_owned())),
-    };
-    let channel = proto::channel::connect(&target, super::fixture::SOON)
-        .await
-        .unwrap();
-    claim(&channel, 1, "op-1").await;
     // Whoever answers at the address must carry the name that was given.
     let mut impostor = request(provider.address, &info);
     impostor.certificate_name = "db3".to_owned();
