@@ -14,6 +14,7 @@ pub mod execute;
 pub mod exit_code;
 pub mod facts;
 pub mod failover;
+pub mod hooks;
 pub mod journal;
 pub mod observe;
 pub mod plan;

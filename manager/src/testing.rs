@@ -127,6 +127,7 @@ pub(crate) fn dead_facts() -> ServerFacts {
 /// db1 is the primary; db2 .. are its replicas, all allowed.
 pub(crate) fn config(servers: usize) -> ClusterConfig {
     ClusterConfig {
+        file: "/nonexistent/app1.yaml".into(),
         cluster: "app1".to_owned(),
         manager_name: "m1".to_owned(),
         state_dir: "/nonexistent".into(),
@@ -153,6 +154,7 @@ pub(crate) fn config(servers: usize) -> ClusterConfig {
             ping_timeout: std::time::Duration::from_secs(1),
         },
         failover: FailoverPolicy::default(),
+        hooks: crate::hooks::HookSettings::none(),
     }
 }
 

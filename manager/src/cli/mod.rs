@@ -2,6 +2,7 @@
 //! a test can run a command without a process.
 
 mod certs;
+mod check_hooks;
 mod failover;
 mod release;
 
@@ -25,6 +26,8 @@ enum Command {
     /// Certificates for managers, agents and observers.
     #[command(subcommand)]
     Certs(certs::CertsCommand),
+    /// Try MHA's scripts while the primary lives: `--command=status` of those that have it, and whether all can be run.
+    CheckHooks(check_hooks::CheckHooksArgs),
     /// Replace a dead primary: bring all survivors to the furthest known point, promote one, repoint the others.
     Failover(failover::FailoverArgs),
     /// Let the mysqld of a deposed primary start again: end the hold that a failover left on it.
@@ -90,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) 
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
             Command::Certs(command) => certs::run(command, streams),
+            Command::CheckHooks(args) => check_hooks::run(args, streams),
             Command::Failover(args) => failover::run(args, streams),
             Command::Release(args) => release::run(args, streams),
         },

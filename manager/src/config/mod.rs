@@ -5,7 +5,9 @@
 //! parse, secrets have been read from files only their owner can read.
 
 mod durations;
+mod hooks;
 mod raw;
+mod raw_hooks;
 mod resolved;
 mod secret;
 mod suggest;
@@ -75,6 +77,14 @@ pub enum ConfigError {
         /// Permission bits found.
         mode: u32,
     },
+    /// `init_conf_load_script` did not bring settings.
+    #[error("{}: {why}", path.display())]
+    Hook {
+        /// The configuration file.
+        path: PathBuf,
+        /// What went wrong; shows no value.
+        why: String,
+    },
     /// Keys or certificates cannot be used.
     #[error("{}: tls", path.display())]
     Tls {
@@ -86,7 +96,7 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a configuration file and everything it refers to.
+/// Reads a configuration file and everything it refers to; runs its `init_conf_load_script`.
 ///
 /// # Errors
 /// [`ConfigError`] naming file, key or line.
@@ -95,7 +105,10 @@ pub fn load(path: &Path) -> Result<ClusterConfig, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    resolved::resolve(path, parse(path, &text)?)
+    let mut raw = parse(path, &text)?;
+    let loaded = hooks::load(path, &raw)?;
+    hooks::overlay(path, &mut raw, &loaded)?;
+    resolved::resolve(path, raw, &loaded)
 }
 
 fn parse(path: &Path, text: &str) -> Result<raw::Cluster, ConfigError> {
@@ -115,5 +128,7 @@ fn parse(path: &Path, text: &str) -> Result<raw::Cluster, ConfigError> {
     })
 }
 
+#[cfg(test)]
+mod hook_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::raw_hooks::Hooks;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,8 @@ pub(super) struct Cluster {
     pub(super) monitor: Monitor,
     #[serde(default)]
     pub(super) failover: Failover,
+    #[serde(default)]
+    pub(super) hooks: Hooks,
 }
 
 /// One of `servers`.

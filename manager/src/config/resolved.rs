@@ -12,7 +12,9 @@ use proto::tls::TlsMaterial;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{self, Secret};
-use super::{ConfigError, durations, raw};
+use super::{ConfigError, durations, hooks, raw};
+use crate::hooks::HookSettings;
+use crate::hooks::init_conf_load::Loaded;
 
 const DEFAULT_STATE_DIR: &str = "/var/lib/mha-manager";
 const DEFAULT_PORT: u16 = 3306;
@@ -171,6 +173,8 @@ impl Default for FailoverPolicy {
 /// A cluster's whole configuration.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
+    /// The configuration file.
+    pub file: PathBuf,
     /// Name of the cluster.
     pub cluster: String,
     /// Name under which this manager claims epochs.
@@ -185,6 +189,8 @@ pub struct ClusterConfig {
     pub monitor: MonitorConfig,
     /// Policy.
     pub failover: FailoverPolicy,
+    /// MHA's scripts.
+    pub hooks: HookSettings,
 }
 
 impl ClusterConfig {
@@ -198,7 +204,11 @@ impl ClusterConfig {
     }
 }
 
-pub(super) fn resolve(path: &Path, raw: raw::Cluster) -> Result<ClusterConfig, ConfigError> {
+pub(super) fn resolve(
+    path: &Path,
+    raw: raw::Cluster,
+    loaded: &Loaded,
+) -> Result<ClusterConfig, ConfigError> {
     let check = Check { path };
     Identity::new(&raw.cluster, Role::Agent, "x")
         .map_err(|_| check.bad("cluster", "a DNS label of a-z, 0-9 and -", &raw.cluster))?;
@@ -282,18 +292,20 @@ pub(super) fn resolve(path: &Path, raw: raw::Cluster) -> Result<ClusterConfig, C
     };
     let monitor = MonitorConfig {
         user: raw.monitor.user,
-        password: raw
-            .monitor
-            .password_file
-            .map(|p| secret::read(&check.relative(p)))
-            .transpose()?,
+        password: match (hooks::loaded_password(loaded), raw.monitor.password_file) {
+            (Some(password), _) => Some(password),
+            (None, Some(file)) => Some(secret::read(&check.relative(file))?),
+            (None, None) => None,
+        },
         ping_timeout: check.duration(
             "monitor.ping_timeout",
             raw.monitor.ping_timeout,
             Duration::from_secs(1),
         )?,
     };
+    let hooks = hooks::resolve(&check, raw.hooks, loaded, &servers, &monitor)?;
     Ok(ClusterConfig {
+        file: path.to_owned(),
         cluster: raw.cluster,
         manager_name: raw.manager_name.unwrap_or_else(default_manager_name),
         state_dir: check.relative(raw.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into())),
@@ -301,6 +313,7 @@ pub(super) fn resolve(path: &Path, raw: raw::Cluster) -> Result<ClusterConfig, C
         servers,
         monitor,
         failover,
+        hooks,
     })
 }
 
@@ -386,12 +399,12 @@ fn default_manager_name() -> String {
 }
 
 /// Makes errors that name the file and the key.
-struct Check<'a> {
-    path: &'a Path,
+pub(super) struct Check<'a> {
+    pub(super) path: &'a Path,
 }
 
 impl Check<'_> {
-    fn bad(&self, key: &str, expected: &'static str, found: &str) -> ConfigError {
+    pub(super) fn bad(&self, key: &str, expected: &'static str, found: &str) -> ConfigError {
         ConfigError::Value {
             path: self.path.to_owned(),
             key: key.to_owned(),
@@ -400,7 +413,7 @@ impl Check<'_> {
         }
     }
 
-    fn duration(
+    pub(super) fn duration(
         &self,
         key: &str,
         text: Option<String>,
@@ -415,7 +428,7 @@ impl Check<'_> {
     }
 
     /// Paths are relative to the folder of the configuration file.
-    fn relative(&self, path: PathBuf) -> PathBuf {
+    pub(super) fn relative(&self, path: PathBuf) -> PathBuf {
         match self.path.parent() {
             Some(dir) => dir.join(path),
             None => path,

@@ -12,6 +12,11 @@ use super::ConfigError;
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret that did not come from a file.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The text, for the one call that needs it.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -20,7 +20,7 @@ failover:
 
 fn load_text(text: &str) -> Result<ClusterConfig, ConfigError> {
     let path = Path::new("/etc/mha/app1.yaml");
-    resolved::resolve(path, parse(path, text)?)
+    resolved::resolve(path, parse(path, text)?, &Default::default())
 }
 
 #[test]
