@@ -139,6 +139,12 @@ pub enum Refusal {
         /// Reasons per server.
         why: String,
     },
+    /// A script that this failover will call cannot be started.
+    #[error("{why} (mend it, or take it out of hooks)")]
+    Hook {
+        /// Which, and why.
+        why: String,
+    },
     /// Nobody is there to ask.
     #[error(
         "stdin is no terminal, and --yes was not given: nobody can be asked whether {dead} is dead"

@@ -184,6 +184,7 @@ async fn journalled(
             step: step.id,
             why: chain(error),
             outcome_unknown: error.is_lost(),
+            output: None,
         },
     };
     let phase = match step.act {

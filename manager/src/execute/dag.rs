@@ -162,6 +162,7 @@ async fn one<'s>(
                 step: step.id,
                 why: chain(error),
                 outcome_unknown: error.outcome_unknown(),
+                output: error.output().cloned(),
             },
             chain(error),
         ),

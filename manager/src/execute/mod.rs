@@ -23,6 +23,7 @@ pub use dag::{StepResult, StepResults};
 use crate::agents::{AgentCallError, AgentClient, Context, HeldEvent, Promoted, SegmentRef};
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::facts::Identity;
+use crate::hooks::{HookError, Output};
 use crate::journal::{Journal, JournalError};
 use crate::observe::Agents;
 use crate::plan::{Act, Phase, PieceId, Source, Step, StepId};
@@ -111,6 +112,9 @@ pub enum StepError {
         /// Executed position.
         found: BinlogPosition,
     },
+    /// A hook could not be run, failed, or ran into its limit.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// A step needs what another one should have brought.
     #[error("{what} is not there")]
     Incomplete {
@@ -126,7 +130,16 @@ impl StepError {
             Self::Call(error) => {
                 error.is_lost() || error.kind() == Some(proto::v1::ErrorKind::OutcomeUnknown)
             }
+            Self::Hook(error) => error.outcome_unknown(),
             _ => false,
+        }
+    }
+
+    /// What a hook printed before it failed.
+    pub fn output(&self) -> Option<&Output> {
+        match self {
+            Self::Hook(error) => error.output(),
+            _ => None,
         }
     }
 
@@ -167,6 +180,7 @@ struct Progress {
     promoted: Option<Promoted>,
     timeline: Vec<StepTiming>,
     stage: u32,
+    hooks_ran: bool,
 }
 
 /// Receives a line whenever something happened that an operator wants to see.
@@ -271,6 +285,11 @@ impl Run {
     /// Takes over the promotion of an earlier run.
     pub fn set_promoted(&self, promoted: Promoted) {
         lock(&self.progress).promoted = Some(promoted);
+    }
+
+    /// A hook has run: what it did outside is not undone by anything here.
+    pub fn hooks_ran(&self) -> bool {
+        lock(&self.progress).hooks_ran
     }
 
     /// Segments by piece.

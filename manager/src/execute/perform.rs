@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Run, StepError, copy, lock, show_event};
 use crate::agents::{AgentCallError, Context, HeldEvent, Logs, SegmentOutcome, SegmentRef};
+use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
 use crate::plan::{Act, PieceId, Source};
 
@@ -154,6 +155,14 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
                 )
                 .await?;
             Ok(StepOutcome::Repointed(Box::new(repointed)))
+        }
+        Act::RunHook { call } => {
+            let say = &*run.narrator;
+            let ran = hooks::perform(&run.config, context, call, &|line| say(line)).await;
+            if ran.as_ref().map_or_else(HookError::has_run, |_| true) {
+                lock(&run.progress).hooks_ran = true;
+            }
+            Ok(StepOutcome::HookRan(ran?))
         }
         Act::ResumeReplication { server } => {
             let status = run
@@ -404,5 +413,12 @@ pub(super) fn note(outcome: &StepOutcome) -> String {
         StepOutcome::Promoted(promoted) => format!("its own log is at {}", promoted.position),
         StepOutcome::Repointed(_) => "both threads run".to_owned(),
         StepOutcome::Resumed(_) => String::new(),
+        StepOutcome::HookRan(ran) => {
+            let dropped = match ran.output.dropped_bytes {
+                0 => String::new(),
+                bytes => format!(", {bytes} bytes of its output are not kept"),
+            };
+            format!("exit code {}{dropped}", ran.exit_code)
+        }
     }
 }

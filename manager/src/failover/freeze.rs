@@ -1,22 +1,28 @@
-//! Fence and freeze: the dead primary's mysqld is held down, the survivors' receivers are stopped, all at once.
+//! Fence and freeze: the dead primary's mysqld is held down, the survivors' receivers are stopped, and a script takes the
+//! address away, all at once; then a script switches the host off.
 
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::execute::{self, Run, StepError};
 use crate::failover::{FailoverError, Request, StopReason};
+use crate::hooks::master_ip_failover::Meaning;
+use crate::hooks::{Hook, HookCall, master_ip_failover, shutdown};
 use crate::journal::StepOutcome;
 use crate::plan::Act;
+use crate::report::Fence;
 use crate::topology::{LeftAside, Refusal, Topology};
 
 /// The frozen cluster.
 pub(super) struct Frozen {
     /// Topology with final received positions.
     pub(super) topology: Topology,
-    /// The dead primary's mysqld is down for sure.
-    pub(super) fenced: bool,
+    /// How sure it is that the dead primary takes no more writes.
+    pub(super) fence: Fence,
     /// How it was held down.
     pub(super) how: Option<String>,
     /// Its agent still answers.
     pub(super) dead_answers: bool,
+    /// What hooks said that an operator should know.
+    pub(super) remarks: Vec<String>,
 }
 
 /// What went wrong while freezing, and what has to be undone.
@@ -89,12 +95,21 @@ pub(super) async fn freeze(
             server: dead.name.clone(),
         });
     }
+    if run.config.hooks.has(Hook::MasterIpFailoverScript) {
+        acts.push(Act::RunHook {
+            call: HookCall::TakeAddressDown {
+                server: dead.name.clone(),
+                host_answers: dead_granted,
+            },
+        });
+    }
     let results = execute::single(run, acts).await?;
     let mut frozen = Frozen {
         topology,
-        fenced: false,
+        fence: Fence::Unconfirmed,
         how: None,
         dead_answers: dead_granted,
+        remarks: Vec::new(),
     };
     let mut failed = None;
     for (act, result) in results.iter() {
@@ -114,8 +129,18 @@ pub(super) async fn freeze(
                 }
             }
             (Act::HoldDown { .. }, execute::StepResult::Done(StepOutcome::HeldDown(held))) => {
-                frozen.fenced = held.confirmed;
+                if held.confirmed {
+                    frozen.fence = Fence::HeldDown;
+                }
                 frozen.how = Some(held.how.clone());
+            }
+            (Act::RunHook { call }, execute::StepResult::Done(StepOutcome::HookRan(ran))) => {
+                if master_ip_failover::meaning(ran.exit_code) == Meaning::GoOn {
+                    frozen.remarks.push(format!(
+                        "{call} ended with 10: the address may still be up at {}",
+                        dead.name
+                    ));
+                }
             }
             (_, execute::StepResult::Failed(_)) => {}
             _ => {
@@ -128,13 +153,13 @@ pub(super) async fn freeze(
             }
         }
     }
-    let held = frozen.fenced;
+    let held = frozen.fence == Fence::HeldDown;
     for (act, error) in results.into_failed() {
         match act {
             Act::HoldDown { .. } if error.outcome_unknown() => frozen.dead_answers = false,
-            Act::HoldDown { server } => {
+            act @ (Act::HoldDown { .. } | Act::RunHook { .. }) => {
                 failed = Some(StopReason::Step {
-                    act: format!("hold mysqld of {server} down"),
+                    act: act.to_string(),
                     source: error,
                 });
             }
@@ -160,9 +185,65 @@ pub(super) async fn freeze(
             _ => {}
         }
     }
+    if failed.is_none() && run.config.hooks.has(Hook::ShutdownScript) {
+        failed = shut_down(run, dead, &mut frozen).await?;
+    }
     frozen.topology.dead_agent_answers = frozen.dead_answers;
     Ok(match failed {
         None => Ok(frozen),
         Some(reason) => Err(NotFrozen { reason, held }),
     })
+}
+
+/// `shutdown_script`, after the address is gone.
+///
+/// Differs from MHA: exit code 0 (the host is off) does not by itself give the tail up. If its agent still answers, the
+/// log is read as usual, and the host does not count as off; MHA lost the tail of everybody whose script said 0 too
+/// easily.
+async fn shut_down(
+    run: &Run,
+    dead: &ServerConfig,
+    frozen: &mut Frozen,
+) -> Result<Option<StopReason>, FailoverError> {
+    let call = HookCall::ShutDown {
+        server: dead.name.clone(),
+        host_answers: frozen.dead_answers,
+    };
+    let results = execute::single(run, vec![Act::RunHook { call }]).await?;
+    let exit_code = results.done().find_map(|(_, outcome)| match outcome {
+        StepOutcome::HookRan(ran) => Some(ran.exit_code),
+        _ => None,
+    });
+    if let Some((act, source)) = results.into_failed().next() {
+        let act = act.to_string();
+        return Ok(Some(StopReason::Step { act, source }));
+    }
+    if exit_code.map(shutdown::meaning) != Some(shutdown::Meaning::PowerOff) {
+        return Ok(None);
+    }
+    let still_answers = match run.agents.of(dead).filter(|_| frozen.dead_answers) {
+        Some(agent) => {
+            let limit = run.config.failover.call_timeout;
+            let seen = agent.observe(&run.config.cluster, &dead.name, limit).await;
+            !seen.is_err_and(|error| error.is_lost())
+        }
+        None => false,
+    };
+    if still_answers {
+        frozen.remarks.push(format!(
+            "{} said that {} is off, yet its agent answers: its log is read, and it does not count as off",
+            Hook::ShutdownScript,
+            dead.name
+        ));
+    } else {
+        frozen.dead_answers = false;
+        frozen.how = Some(format!(
+            "{} says that its host is off",
+            Hook::ShutdownScript
+        ));
+        if frozen.fence == Fence::Unconfirmed {
+            frozen.fence = Fence::PoweredOff;
+        }
+    }
+    Ok(None)
 }

@@ -21,6 +21,7 @@ use crate::config::{ClusterConfig, ServerConfig};
 use crate::elect::Election;
 use crate::execute::{self, Narrator, Run, unix_ms};
 use crate::exit_code::ExitCode;
+use crate::hooks::{self, HookCall};
 use crate::journal::{Begin, Hook, Journal, Record};
 use crate::observe::Agents;
 use crate::plan::{self, Act, AlreadyPromoted, Findings, Phase};
@@ -74,7 +75,7 @@ pub async fn run(
     let started = Instant::now();
     let mut report = Report::new(&config, request);
     let result = act(config, request, surroundings, started, &mut report).await;
-    report.finish(result, started);
+    report.finish(&result, started);
     report
 }
 
@@ -148,6 +149,8 @@ async fn act(
         .await?;
     let result = change(&run, &dead, forced.as_deref(), request, prepared, report).await;
     report.timeline(run.timeline());
+    report.finish(&result, started);
+    send_report(&run, &dead, &result, report).await;
     let code = result
         .as_ref()
         .map_or_else(FailoverError::exit_code, |code| *code);
@@ -165,6 +168,43 @@ async fn act(
         })
         .await;
     result
+}
+
+/// `report_script`, whenever phase 2 was reached. Whatever comes of it, the operation ends as it would have.
+async fn send_report(
+    run: &Run,
+    dead: &ServerConfig,
+    result: &Result<ExitCode, FailoverError>,
+    report: &mut Report,
+) {
+    let reached_phase_2 = !matches!(
+        result,
+        Err(FailoverError::Claim(_) | FailoverError::Journal(_))
+    );
+    if !reached_phase_2 || !run.config.hooks.has(hooks::Hook::ReportScript) {
+        return;
+    }
+    let call = HookCall::SendReport {
+        server: dead.name.clone(),
+        new_primary: report.new_primary.clone(),
+        replicas: report.replicas.clone(),
+        succeeded: matches!(result, Ok(ExitCode::Done)),
+        body: crate::report::render(report),
+    };
+    let failed = match execute::single(run, vec![Act::RunHook { call }]).await {
+        Ok(results) => results
+            .into_failed()
+            .next()
+            .map(|(_, error)| crate::observe::chain(&error)),
+        Err(error) => Some(crate::observe::chain(&error)),
+    };
+    report.timeline(run.timeline());
+    if let Some(why) = failed {
+        report.remarks(vec![format!(
+            "nobody was told by {}: {why}",
+            hooks::Hook::ReportScript
+        )]);
+    }
 }
 
 /// Everything from the claim on.
@@ -328,5 +368,6 @@ fn make_plan(
         holdings,
         agents: &agent_addresses(config),
         promoted,
+        address_script: config.hooks.has(hooks::Hook::MasterIpFailoverScript),
     })
 }

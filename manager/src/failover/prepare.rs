@@ -6,6 +6,7 @@ use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, survey
 use crate::config::{ClusterConfig, ServerConfig, UnreachableLog};
 use crate::elect;
 use crate::execute;
+use crate::hooks::{self, Hook, Unusable};
 use crate::observe::{self, Agents, Snapshot};
 use crate::plan::{AlreadyPromoted, Holdings, Plan};
 use crate::prompt::Operator;
@@ -33,6 +34,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, FailoverError> {
     let agents = Agents::connect(config).await;
     let (snapshot, topology, promoted) = look(config, dead, request, &agents).await?;
+    usable_hooks(config)?;
     let foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
     if !foreign.is_empty() {
         return Err(FailoverError::Held(foreign));
@@ -54,6 +56,23 @@ pub(super) async fn prepare(
         epoch: epoch.saturating_add(1),
         promoted,
     })
+}
+
+/// MHA finds out in phase 2, when it has stopped receivers; here a script that cannot be started is refused before that.
+/// A report script is not needed for a failover.
+fn usable_hooks(config: &ClusterConfig) -> Result<(), Refusal> {
+    let needed = |unusable: &Unusable| {
+        matches!(
+            unusable.hook(),
+            Some(Hook::MasterIpFailoverScript | Hook::ShutdownScript)
+        )
+    };
+    match hooks::check_programs(config).iter().find(|u| needed(u)) {
+        None => Ok(()),
+        Some(unusable) => Err(Refusal::Hook {
+            why: unusable.to_string(),
+        }),
+    }
 }
 
 async fn look(

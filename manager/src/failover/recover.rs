@@ -11,7 +11,7 @@ use crate::exit_code::ExitCode;
 use crate::journal::{Record, StepOutcome};
 use crate::observe::chain;
 use crate::plan::{Act, AlreadyPromoted, DeadLog, Holdings, Phase, Plan};
-use crate::report::Report;
+use crate::report::{Fence, Report};
 use crate::topology::{LeftAside, Refusal, Topology};
 
 /// What is to be done after a run of steps.
@@ -46,10 +46,11 @@ pub(super) async fn recover(
         Ok(frozen) => frozen,
         Err(not) => return stop(run, &before, not.held, not.reason).await,
     };
-    report.frozen(frozen.fenced, frozen.how.clone(), &frozen.topology);
+    report.frozen(frozen.fence, frozen.how.clone(), &frozen.topology);
+    report.remarks(frozen.remarks);
     let held = frozen.dead_answers;
     let topology = frozen.topology;
-    if !frozen.fenced {
+    if frozen.fence == Fence::Unconfirmed {
         if let Err(refusal) = freeze::majority(&run.config, dead, granting, request) {
             return stop(run, &topology, held, refusal.into()).await;
         }
@@ -97,7 +98,8 @@ async fn stop(
     held: bool,
     reason: StopReason,
 ) -> Result<ExitCode, FailoverError> {
-    if undo(run, topology, held).await? {
+    // A script may have moved an address or cut the power: only its author knows the way back.
+    if undo(run, topology, held).await? && !run.hooks_ran() {
         Err(FailoverError::Undone(reason))
     } else {
         Err(FailoverError::NotUndone(reason))
@@ -292,7 +294,8 @@ fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Nex
         source: error,
     };
     match act {
-        Act::MakeWritable { .. } => Next::NotOpen(reason, unknown),
+        // The script that brings the address up may have opened it.
+        Act::MakeWritable { .. } | Act::RunHook { .. } => Next::NotOpen(reason, unknown),
         _ if promoted => Next::NotOpen(reason, false),
         Act::Compare { left, right, .. } => match &reason {
             StopReason::Step {

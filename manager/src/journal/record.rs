@@ -9,6 +9,7 @@ use crate::agents::{Applied, Held, HeldEvent, Promoted, Repointed, StoppedReceiv
 use crate::config::HostPort;
 use crate::elect::Election;
 use crate::facts::Replica;
+use crate::hooks::{HookRan, Output};
 use crate::plan::{Holdings, Plan, Step, StepId};
 use crate::topology::Topology;
 
@@ -69,6 +70,9 @@ pub enum Record {
         why: String,
         /// No answer came: what was done is not known.
         outcome_unknown: bool,
+        /// What a hook printed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
     },
     /// The operation ends.
     End {
@@ -172,4 +176,6 @@ pub enum StepOutcome {
         /// This call did it.
         released: bool,
     },
+    /// A hook ended with a code that lets the operation go on.
+    HookRan(HookRan),
 }

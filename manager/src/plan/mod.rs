@@ -23,6 +23,7 @@ pub use step::{Act, Phase, Source, Step, StepId};
 use crate::agents::{Logs, Promoted};
 use crate::elect::Election;
 use crate::facts::LogSurvey;
+use crate::hooks::HookCall;
 use crate::topology::Topology;
 
 /// What is known of the dead primary's own log.
@@ -78,6 +79,8 @@ pub struct Findings<'a> {
     pub agents: &'a BTreeMap<String, String>,
     /// A server that an earlier run has promoted already.
     pub promoted: Option<&'a AlreadyPromoted>,
+    /// A script brings the address up at the new primary, before it is opened for writes.
+    pub address_script: bool,
 }
 
 /// The new primary of an interrupted operation.
@@ -200,7 +203,7 @@ impl Builder<'_> {
         let winner = self.findings.election.winner.clone();
         let writable = match self.findings.promoted {
             // Opening it again is harmless; an earlier run may not have come to it.
-            Some(_) => self.make_writable(&winner, vec![]),
+            Some(_) => self.open(&winner, vec![]),
             None => self.promote(&winner, applied.get(&winner).copied()),
         };
         for target in self.frontier.targets.iter().filter(|t| t.server != winner) {
@@ -226,10 +229,18 @@ impl Builder<'_> {
             },
             applied.into_iter().collect(),
         );
-        self.make_writable(winner, vec![promoted])
+        self.open(winner, vec![promoted])
     }
 
-    fn make_writable(&mut self, winner: &str, after: Vec<StepId>) -> StepId {
+    /// First the address, then the writes: MHA's order, in which a script may refuse.
+    fn open(&mut self, winner: &str, mut after: Vec<StepId>) -> StepId {
+        if self.findings.address_script {
+            let call = HookCall::BringAddressUp {
+                server: winner.to_owned(),
+                instead_of: self.findings.topology.dead.clone(),
+            };
+            after = vec![self.add(Act::RunHook { call }, after)];
+        }
         self.add(
             Act::MakeWritable {
                 server: winner.to_owned(),

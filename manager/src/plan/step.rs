@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cover::PieceId;
 use crate::agents::Logs;
+use crate::hooks::HookCall;
 
 /// Number of a step within its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,6 +161,12 @@ pub enum Act {
         /// The server.
         server: String,
     },
+    /// Run one of MHA's scripts here. The only act that is not idempotent by itself: a manager that died while it ran
+    /// runs it again.
+    RunHook {
+        /// What the script is called for.
+        call: HookCall,
+    },
 }
 
 impl Act {
@@ -181,6 +188,7 @@ impl Act {
             | Self::ResumeReplication { server }
             | Self::ReleaseHold { server } => server,
             Self::Compare { left, .. } => &left.server,
+            Self::RunHook { call } => call.server(),
         }
     }
 
@@ -200,6 +208,13 @@ impl Act {
             Self::Promote { .. } | Self::MakeWritable { .. } => Phase::LogApply,
             Self::Repoint { .. } => Phase::ReplicaRecovery,
             Self::ReleaseEpoch { .. } => Phase::Cleanup,
+            Self::RunHook { call } => match call {
+                HookCall::TakeAddressDown { .. } | HookCall::ShutDown { .. } => {
+                    Phase::DeadPrimaryShutdown
+                }
+                HookCall::BringAddressUp { .. } => Phase::LogApply,
+                HookCall::SendReport { .. } => Phase::Cleanup,
+            },
         }
     }
 }
@@ -294,6 +309,7 @@ impl fmt::Display for Act {
             Self::Promote { server, .. } => write!(f, "promote {server}"),
             Self::MakeWritable { server } => write!(f, "open {server} for writes"),
             Self::Repoint { server, to, .. } => write!(f, "point {server} at {to}"),
+            Self::RunHook { call } => write!(f, "run {call}"),
             Self::ReleaseHold { server } => write!(f, "let mysqld of {server} start again"),
             Self::ResumeReplication { server } => {
                 write!(f, "undo: replication of {server} as it was")

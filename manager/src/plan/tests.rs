@@ -46,6 +46,7 @@ impl Story {
             holdings: &self.holdings,
             agents: &agents(servers),
             promoted: None,
+            address_script: false,
         })
     }
 
@@ -418,6 +419,7 @@ fn servers_of_one_agent_share_their_segments() {
         holdings: &story.holdings,
         agents: &shared,
         promoted: None,
+        address_script: false,
     })
     .unwrap();
     assert!(!plan.steps.iter().any(|s| matches!(s.act, Act::Pull { .. })));
@@ -502,4 +504,47 @@ proptest! {
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
+}
+
+#[test]
+fn a_script_brings_the_address_up_between_promotion_and_writes() {
+    let story = Story::new(
+        &[("1:452", "1:452"), ("1:880", "1:880")],
+        &[
+            (&["1:120 1:452"], Some("1:452")),
+            (&["1:120 1:880"], Some("1:880")),
+        ],
+        None,
+    );
+    let election = elect::elect(&config(3), &story.topology, Some("db2")).unwrap();
+    let plan_with = |address_script| {
+        make(Findings {
+            topology: &story.topology,
+            election: &election,
+            holdings: &story.holdings,
+            agents: &agents(3),
+            promoted: None,
+            address_script,
+        })
+        .unwrap()
+        .steps
+    };
+    let without: Vec<Act> = plan_with(false).into_iter().map(|s| s.act).collect();
+    let steps = plan_with(true);
+    let at = |wanted: fn(&Act) -> bool| steps.iter().find(|s| wanted(&s.act)).unwrap();
+    let promote = at(|a| matches!(a, Act::Promote { .. }));
+    let hook = at(|a| matches!(a, Act::RunHook { .. }));
+    let open = at(|a| matches!(a, Act::MakeWritable { .. }));
+    assert_eq!(
+        hook.act.to_string(),
+        "run master_ip_failover_script --command=start for db2"
+    );
+    assert_eq!(hook.after, [promote.id]);
+    assert_eq!(open.after, [hook.id]);
+    let with: Vec<Act> = steps
+        .iter()
+        .map(|s| s.act.clone())
+        .filter(|a| !matches!(a, Act::RunHook { .. }))
+        .collect();
+    assert_eq!(with, without, "nothing else changes");
 }

@@ -18,6 +18,7 @@ use crate::elect::Election;
 use crate::execute::{Run, StepResult, StepResults, StepTiming, unix_ms};
 use crate::exit_code::ExitCode;
 use crate::failover::{FailoverError, Request};
+use crate::hooks::{Hook, HookCall};
 use crate::journal::StepOutcome;
 use crate::observe::chain;
 use crate::plan::{Act, DeadLog, Holdings, Plan};
@@ -52,6 +53,17 @@ pub struct Recovered {
     pub dropped_bytes: u64,
     /// Copy on the manager.
     pub copy: Option<String>,
+}
+
+/// How sure it is that the old primary takes no more writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// Not sure.
+    Unconfirmed,
+    /// Its agent holds mysqld down.
+    HeldDown,
+    /// `shutdown_script` switched the host off.
+    PoweredOff,
 }
 
 /// Something an operator has to look at.
@@ -185,8 +197,8 @@ impl Report {
         self.journal = Some(journal.display().to_string());
     }
 
-    pub(crate) fn frozen(&mut self, fenced: bool, how: Option<String>, topology: &Topology) {
-        self.fenced = Some(fenced);
+    pub(crate) fn frozen(&mut self, fence: Fence, how: Option<String>, topology: &Topology) {
+        self.fenced = Some(fence != Fence::Unconfirmed);
         self.fence = how;
         self.positions(topology, false);
         for left in &topology.left_aside {
@@ -206,17 +218,23 @@ impl Report {
             self.remarks
                 .push(format!("{server} already followed the new primary"));
         }
-        if !fenced {
-            self.remarks.push(format!(
-                "UNFENCED: mysqld of {} could not be held down for sure; make sure that it stays off",
-                self.dead_primary
-            ));
-        } else {
-            self.remarks.push(format!(
-                "mysqld of {0} is held down by its agent and will not start until released: mha-manager release --config FILE --server {0}",
-                self.dead_primary
-            ));
-        }
+        let dead = &self.dead_primary;
+        self.remarks.push(match fence {
+            Fence::Unconfirmed => format!(
+                "UNFENCED: mysqld of {dead} could not be held down for sure; make sure that it stays off"
+            ),
+            Fence::HeldDown => format!(
+                "mysqld of {dead} is held down by its agent and will not start until released: mha-manager release --config FILE --server {dead}"
+            ),
+            Fence::PoweredOff => format!(
+                "the host of {dead} was switched off by {}; nothing holds its mysqld down when it is switched on again",
+                Hook::ShutdownScript
+            ),
+        });
+    }
+
+    pub(crate) fn remarks(&mut self, remarks: Vec<String>) {
+        self.remarks.extend(remarks);
     }
 
     pub(crate) fn elected(&mut self, first_choice: &str, election: &Election) {
@@ -409,6 +427,20 @@ impl Report {
                     .rfind(|t| t.act == act.to_string())
                     .map(|t| t.finished_us);
             }
+            (
+                Act::RunHook {
+                    call: call @ HookCall::BringAddressUp { server, .. },
+                },
+                StepOutcome::HookRan(ran),
+            ) if ran.exit_code != 0 => {
+                self.needs_care(
+                    server,
+                    format!(
+                        "{call} ended with {}: clients may not find the new primary",
+                        ran.exit_code
+                    ),
+                );
+            }
             (Act::Repoint { server, .. }, StepOutcome::Repointed(repointed)) => {
                 self.replicas.push(server.clone());
                 if let Some(executed) = &repointed.executed_before {
@@ -456,7 +488,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn finish(&mut self, result: Result<ExitCode, FailoverError>, started: Instant) {
+    /// Says how it ended. May be said again later, with a longer duration.
+    pub(crate) fn finish(&mut self, result: &Result<ExitCode, FailoverError>, started: Instant) {
         let code = match result {
             Ok(code) => {
                 self.summary = match (&self.new_primary, self.dry_run) {
@@ -470,10 +503,10 @@ impl Report {
                     ),
                     (None, _) => code.meaning().to_owned(),
                 };
-                code
+                *code
             }
             Err(error) => {
-                self.summary = chain(&error);
+                self.summary = chain(error);
                 error.exit_code()
             }
         };

@@ -23,6 +23,7 @@ fn report() -> Report {
         holdings: &holdings,
         agents: &agents(3),
         promoted: None,
+        address_script: false,
     })
     .unwrap();
     let request = Request {
@@ -32,7 +33,7 @@ fn report() -> Report {
     let mut report = Report::new(&config, &request);
     report.observed(&topology, &election);
     report.operation("op-1", 7, Path::new("/state/op-1.journal"));
-    report.frozen(false, None, &topology);
+    report.frozen(Fence::Unconfirmed, None, &topology);
     report.elected("db2", &election);
     report.planned(&holdings, &plan);
     report.timeline(vec![StepTiming {
@@ -62,7 +63,7 @@ fn the_text_says_who_why_what_and_what_is_missing() {
     report.new_primary = Some("db3".into());
     report.needs_care("db2", "it broke".into());
     let code = report.code_after_promotion();
-    report.finish(Ok(code), Instant::now());
+    report.finish(&Ok(code), Instant::now());
     let text = render(&report);
     for expected in [
         "app1: MySQL primary failover db1 to db3",
@@ -117,7 +118,7 @@ fn every_phase_keeps_its_number() {
 fn errors_end_with_their_code_and_their_whole_reason() {
     let mut report = report();
     let refusal = crate::topology::Refusal::NoSurvivor { dead: "db1".into() };
-    report.finish(Err(refusal.into()), Instant::now());
+    report.finish(&Err(refusal.into()), Instant::now());
     assert_eq!(report.exit_code, 12);
     assert_eq!(report.summary, "refused: no living replica of db1 is left");
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
 
 mod fake;
+mod hooks;
 mod logs;
 mod scenarios;
 mod world;

@@ -19,11 +19,11 @@ use tokio::task::JoinHandle;
 use super::fake::FakeAgent;
 use super::world::{Fault, Shared, World, lock};
 
-struct Cluster {
-    world: Shared,
-    config: Arc<ClusterConfig>,
+pub(crate) struct Cluster {
+    pub(crate) world: Shared,
+    pub(crate) config: Arc<ClusterConfig>,
     state: tempfile::TempDir,
-    agents: Vec<JoinHandle<()>>,
+    pub(crate) agents: Vec<JoinHandle<()>>,
     dead: String,
 }
 
@@ -43,7 +43,7 @@ impl Cluster {
     }
 
     /// db1 is dead and its port refuses; `extra` are further keys of db2 and db3.
-    async fn with(policy: &str, extra: &[&str; 2]) -> Self {
+    pub(crate) async fn with(policy: &str, extra: &[&str; 2]) -> Self {
         // A port that was free a moment ago refuses connections.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         Request {
             dead_primary: self.dead.clone(),
             yes: true,
@@ -84,11 +84,11 @@ impl Cluster {
         }
     }
 
-    async fn run(&self, request: &Request) -> Report {
+    pub(crate) async fn run(&self, request: &Request) -> Report {
         self.run_with(request, Arc::new(NoHook), None).await
     }
 
-    async fn run_with(
+    pub(crate) async fn run_with(
         &self,
         request: &Request,
         hook: Arc<dyn Hook>,
@@ -113,7 +113,7 @@ impl Cluster {
         report
     }
 
-    fn journals(&self) -> Vec<PathBuf> {
+    pub(crate) fn journals(&self) -> Vec<PathBuf> {
         journal::operations(&self.config.state_dir, "app1").unwrap()
     }
 
@@ -121,16 +121,16 @@ impl Cluster {
         lock(&self.world).calls.clone()
     }
 
-    fn called(&self, call: &str) -> usize {
+    pub(crate) fn called(&self, call: &str) -> usize {
         self.calls().iter().filter(|c| c.starts_with(call)).count()
     }
 
-    fn set_fault(&self, server: &str, call: &'static str, fault: Fault) {
+    pub(crate) fn set_fault(&self, server: &str, call: &'static str, fault: Fault) {
         lock(&self.world).server(server).faults.insert(call, fault);
     }
 
     /// Nothing was changed anywhere, and nobody holds the cluster.
-    fn assert_untouched(&self, story: &str) {
+    pub(crate) fn assert_untouched(&self, story: &str) {
         for server in lock(&self.world).servers.values() {
             assert_eq!(server.holder, None, "{story}: {}", server.name);
             assert!(
@@ -147,7 +147,7 @@ impl Cluster {
     }
 }
 
-fn code(report: &Report) -> ExitCode {
+pub(crate) fn code(report: &Report) -> ExitCode {
     ExitCode::ALL
         .into_iter()
         .find(|c| c.number() == report.exit_code)
