@@ -124,6 +124,31 @@ pub enum LogError {
         /// Where it starts.
         found: BinlogPosition,
     },
+    /// A file without manifest does not say where in the primary's stream it stands.
+    #[error(
+        "nothing in {} tells from which of the primary's files its first event is: that file must be named",
+        path.display()
+    )]
+    UnknownFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file without manifest is of another one of the primary's files than was said.
+    #[error("{} begins in the primary's {found}, not in {told}", path.display())]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        told: crate::position::BinlogFileName,
+        /// What the file says.
+        found: crate::position::BinlogFileName,
+    },
+    /// A file that was taken for a part of a stream holds nothing of one.
+    #[error("{} holds no event of a primary", path.display())]
+    NoEvents {
+        /// The file.
+        path: PathBuf,
+    },
     /// A manifest cannot be used.
     #[error("manifest {} is unusable: {reason}", path.display())]
     BadManifest {

@@ -19,8 +19,10 @@ pub mod end;
 pub mod error;
 pub mod event;
 pub mod extent;
+mod follow;
 pub mod gtid;
 pub mod index;
+pub mod inspect;
 mod map;
 mod mariadb_position;
 pub mod position;
@@ -38,8 +40,10 @@ pub use end::LogEnd;
 pub use error::LogError;
 pub use event::{EventHeader, EventType};
 pub use extent::{EventDigest, Located, Survey, TransactionRef, UnfinishedTail};
+pub use follow::FileKind;
 pub use gtid::{Gtid, GtidError, GtidSet, MariaDbGtid, MariaDbGtidPos};
 pub use index::{MasterInfo, RelayLogInfo, read_index};
+pub use inspect::{EventLine, Inspection, inspect};
 pub use position::{
     BinlogFileName, BinlogPosition, PositionError, RelayFileName, RelayPosition, ServerId,
     StreamRange,

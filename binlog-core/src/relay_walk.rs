@@ -162,6 +162,25 @@ impl RelayWalk {
         }
     }
 
+    /// Begins with the primary's own format description at the head of a file: it takes the place [4, ..) of the primary's
+    /// file where `at` says that it stands there.
+    pub(crate) fn begin_with(
+        &mut self,
+        event: &RawEvent<'_>,
+        format: FormatRef,
+        at: Option<BinlogPosition>,
+    ) {
+        if let Some(at) = at {
+            self.builder
+                .go_to(at, Join::Broken, format.source, event.offset);
+            self.format(event, format.source);
+        } else {
+            self.mariadb = FormatDescription::parse(event.bytes)
+                .is_some_and(|description| description.is_mariadb());
+            self.builder.set_format(format);
+        }
+    }
+
     /// Takes the next event. `checksum` is the setting under which it was read.
     pub(crate) fn feed(&mut self, event: &RawEvent<'_>, source: usize) {
         let expected = self.builder.at().map(|at| at.offset);

@@ -47,6 +47,12 @@ impl MapBuilder {
         self.pieces.last()
     }
 
+    /// Everything so far is of the primary's file in which the walk began.
+    pub(crate) fn pieces_of_one_file(&self) -> bool {
+        let first = self.pieces.first().map(|piece| &piece.file);
+        self.pieces.last().map(|piece| &piece.file) == first
+    }
+
     pub(crate) fn pieces_mut(&mut self) -> &mut Vec<Piece> {
         &mut self.pieces
     }

@@ -137,6 +137,11 @@ impl Piece {
         })
     }
 
+    /// Where the last transaction that ends in this piece ends, in the primary's file.
+    pub(crate) fn ended_at(&self) -> Option<u64> {
+        self.last_whole.as_ref().map(|whole| whole.end)
+    }
+
     /// An event of the same kind in the same file stands right behind the last one.
     pub(super) fn continues(
         &self,

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use sha2::Digest as _;
 
-use super::manifest::{Manifest, ManifestExtent};
+use super::derive::derive;
+use super::joining::{Joining, Part};
+use super::manifest::Manifest;
+use super::plan::{self, CutPlan};
 use super::stream::ChainEvents;
 use crate::end::LogEnd;
 use crate::error::LogError;
-use crate::event::{EventType, FIRST_EVENT, FormatDescription, rotate};
 use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
-use crate::map::{FormatRef, Join, Map, MapBuilder, ends_at, start_behind};
+use crate::map::{Map, Next};
 use crate::mariadb_position;
-use crate::position::{BinlogPosition, StreamRange};
-use crate::reader::{EventReader, FileEnd, RawEvent, Step};
-use crate::transaction::Tracker;
+use crate::position::{BinlogFileName, BinlogPosition, StreamRange};
+
+/// What is known of a file, given where the one before it ended; `None` if it holds nothing.
+type ReadPart<'a> =
+    dyn FnMut(&Path, Option<&BinlogPosition>) -> Result<Option<Part>, LogError> + 'a;
 
 /// Segments of one stream, contiguous, in order.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct SegmentChain {
     map: Arc<Map>,
     /// Head of each segment as the provider held it, by index of the file.
     originals: Arc<Vec<Vec<u8>>>,
+    /// Bytes that the last segment leaves out.
+    dropped: u64,
 }
 
 impl SegmentChain {
@@ -34,24 +40,74 @@ impl SegmentChain {
     /// [`LogError::Gap`], [`LogError::DigestMismatch`], [`LogError::BadManifest`], [`LogError::Corrupt`], I/O; an empty
     /// list is [`LogError::NoFiles`].
     pub fn open(files: &[PathBuf]) -> Result<Self, LogError> {
-        let mut joined: Option<Joining> = None;
-        for path in files {
+        Self::open_each(files, &mut |path, _| {
             let manifest = Manifest::load(path)?;
             verify_digest(path, &manifest)?;
+            Ok(Some(Part::Told(manifest)))
+        })
+    }
+
+    /// As [`Self::open`], also for files without a manifest: binary logs, relay logs, what other tools saved. What such a
+    /// file holds is found by walking it. `first_file` names the primary's file in which the first file begins, where it
+    /// does not say so itself; later ones begin where the one before ended.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`LogError::UnknownFile`], [`LogError::OtherFile`], [`LogError::NoEvents`], and
+    /// [`LogError::Hole`] inside a file.
+    pub fn open_any(
+        files: &[PathBuf],
+        first_file: Option<&BinlogFileName>,
+    ) -> Result<Self, LogError> {
+        Self::open_each(files, &mut |path, reached| {
+            let sidecar = Manifest::path_for(path);
+            let told = sidecar
+                .try_exists()
+                .map_err(LogError::io("look for", &sidecar))?;
+            if told {
+                let manifest = Manifest::load(path)?;
+                verify_digest(path, &manifest)?;
+                return Ok(Some(Part::Told(manifest)));
+            }
+            let derived = match reached {
+                None => derive(path, first_file, None),
+                Some(reached) => derive(path, None, Some(&reached.file)),
+            };
+            match derived {
+                // The head of a relay log, say: it neither adds anything nor stands in the way.
+                Err(LogError::NoEvents { .. }) if files.len() > 1 => Ok(None),
+                derived => Ok(Some(Part::Found(derived?))),
+            }
+        })
+    }
+
+    fn open_each(files: &[PathBuf], read: &mut ReadPart<'_>) -> Result<Self, LogError> {
+        let mut joined: Option<Joining> = None;
+        let mut dropped = 0;
+        let mut used = Vec::with_capacity(files.len());
+        for path in files {
+            let reached = joined.as_ref().map(|joining| joining.range.to.clone());
+            let Some(part) = read(path, reached.as_ref())? else {
+                continue;
+            };
+            used.push(path.clone());
             match &mut joined {
-                None => joined = Some(Joining::new(&manifest)),
-                Some(joining) => joining.meet(path, &manifest)?,
+                None => joined = Some(Joining::new(part.manifest())),
+                Some(joining) => joining.meet(path, part.manifest())?,
             }
             if let Some(joining) = &mut joined {
-                joining.add(path, &manifest)?;
+                joining.add(path, &part)?;
             }
+            dropped = part.manifest().dropped_bytes;
         }
-        let joining = joined.ok_or_else(|| LogError::NoFiles {
-            basename: PathBuf::new(),
+        let joining = joined.ok_or_else(|| match files.last() {
+            Some(path) => LogError::NoEvents { path: path.clone() },
+            None => LogError::NoFiles {
+                basename: PathBuf::new(),
+            },
         })?;
-        let file = files
+        let file = used
             .last()
-            .and_then(|path| path.file_name())
+            .and_then(|path: &PathBuf| path.file_name())
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
@@ -60,12 +116,48 @@ impl SegmentChain {
             offset: joining.walked,
             detail: "end of the segments".to_owned(),
         };
-        let map = joining.builder.finish(files.to_vec(), end, joining.walked);
+        let map = joining.builder.finish(used, end, joining.walked);
         Ok(Self {
             range: joining.range,
             map: Arc::new(map),
             originals: Arc::new(joining.originals),
+            dropped,
         })
+    }
+
+    /// A plan to write the whole chain as one segment.
+    ///
+    /// # Errors
+    /// [`LogError::NoFormatDescription`], I/O.
+    pub fn plan_join(&self) -> Result<CutPlan, LogError> {
+        // The range may end inside what the last provider does not store: nothing of that can be written.
+        let end = self.map.data_end().unwrap_or_else(|| self.range.to.clone());
+        let range = StreamRange::new(self.range.from.clone(), end);
+        let mut plan = plan::exact(&self.map, &range)?;
+        if let CutPlan::Cut(cut) = &mut plan {
+            cut.original = self
+                .originals
+                .first()
+                .filter(|raw| !raw.is_empty())
+                .cloned();
+            cut.dropped_bytes = self.dropped;
+        }
+        Ok(plan)
+    }
+
+    /// Number of transactions that end in the chain behind `from`, which must be an event boundary of it.
+    ///
+    /// # Errors
+    /// As [`Self::events_from`].
+    pub fn transactions_from(&self, from: &BinlogPosition) -> Result<u64, LogError> {
+        let place = self.map.find(from)?;
+        let mut tracker = self.map.tracker_at(place)?;
+        let mut transactions = 0;
+        self.map.walk(place, &mut |_, event, start| {
+            transactions += u64::from(tracker.feed(event, start).is_some());
+            Ok(Next::Go)
+        })?;
+        Ok(transactions)
     }
 
     /// What the chain holds.
@@ -129,7 +221,8 @@ impl SegmentChain {
     }
 }
 
-fn verify_digest(path: &Path, manifest: &Manifest) -> Result<(), LogError> {
+/// Size and digest of a segment against its manifest.
+pub(crate) fn verify_digest(path: &Path, manifest: &Manifest) -> Result<(), LogError> {
     let mismatch = |what, expected: String, found: String| LogError::DigestMismatch {
         path: path.to_owned(),
         what,
@@ -156,251 +249,4 @@ fn verify_digest(path: &Path, manifest: &Manifest) -> Result<(), LogError> {
         return Err(mismatch("sha256", manifest.sha256.clone(), found));
     }
     Ok(())
-}
-
-struct Joining {
-    builder: MapBuilder,
-    range: StreamRange,
-    originals: Vec<Vec<u8>>,
-    walked: u64,
-}
-
-impl Joining {
-    fn new(first: &Manifest) -> Self {
-        let mut builder = MapBuilder::new();
-        let from = first.range.from.clone();
-        let tracker = Tracker::resume(first.starts, from.offset);
-        builder.begin(from, Join::Broken, 0, FIRST_EVENT, tracker);
-        Self {
-            builder,
-            range: first.range.clone(),
-            originals: Vec::new(),
-            walked: 0,
-        }
-    }
-
-    /// The next segment must start where the last one ended.
-    fn meet(&mut self, path: &Path, manifest: &Manifest) -> Result<(), LogError> {
-        let from = &manifest.range.from;
-        let meets = self.range.to == *from || self.builder.at() == Some(from);
-        if !meets {
-            return Err(LogError::Gap {
-                path: path.to_owned(),
-                expected: self.range.to.clone(),
-                found: from.clone(),
-            });
-        }
-        self.range.to = manifest.range.to.clone();
-        Ok(())
-    }
-
-    fn add(&mut self, path: &Path, manifest: &Manifest) -> Result<(), LogError> {
-        let source = self.originals.len();
-        let original = hex::decode(&manifest.original_format_description).map_err(|e| {
-            LogError::BadManifest {
-                path: Manifest::path_for(path),
-                reason: format!("original_format_description: {e}"),
-            }
-        })?;
-        self.originals.push(original);
-        let mut reader = EventReader::open(path)?;
-        let mut extents = manifest.extents.iter().peekable();
-        let mut inside: Option<&ManifestExtent> = None;
-        loop {
-            let event = match reader.step()? {
-                Step::Event(event) => event,
-                Step::End(end) => {
-                    self.walked += reader.offset();
-                    return match end {
-                        FileEnd::Boundary => self.check_complete(
-                            path,
-                            manifest,
-                            extents.next().is_none() && inside.is_none(),
-                        ),
-                        FileEnd::Torn { offset, detail } => {
-                            Err(corrupt(path, offset, "a whole event", detail))
-                        }
-                        FileEnd::Corrupt {
-                            offset,
-                            expected,
-                            found,
-                        } => Err(corrupt(path, offset, &expected, found)),
-                    };
-                }
-            };
-            if let Some(extent) = extents.next_if(|extent| extent.segment_offset == event.offset) {
-                self.begin_extent(path, extent, source)?;
-                inside = Some(extent);
-            }
-            match inside {
-                Some(extent) => {
-                    self.event(path, &event, source, extent)?;
-                    if event.end() >= extent.segment_offset + extent.length {
-                        inside = None;
-                    }
-                }
-                None => self.framing(path, &event, source, manifest)?,
-            }
-        }
-    }
-
-    /// A format description at the head, or a made-up Rotate.
-    fn framing(
-        &mut self,
-        path: &Path,
-        event: &RawEvent<'_>,
-        source: usize,
-        manifest: &Manifest,
-    ) -> Result<(), LogError> {
-        match event.type_code() {
-            EventType::FORMAT_DESCRIPTION if event.offset == FIRST_EVENT => {
-                self.set_format(event, source);
-                Ok(())
-            }
-            EventType::ROTATE if manifest.made_up_rotates.contains(&event.offset) => {
-                if let Some(to) = rotate::parse(event.body()) {
-                    self.builder.go_to(to, Join::NextFile, source, event.end());
-                }
-                Ok(())
-            }
-            other => Err(corrupt(
-                path,
-                event.offset,
-                "an event of one of the manifest's extents",
-                other.to_string(),
-            )),
-        }
-    }
-
-    fn set_format(&mut self, event: &RawEvent<'_>, source: usize) {
-        if let Some(description) = FormatDescription::parse(event.bytes) {
-            self.builder.set_format(FormatRef {
-                source,
-                offset: event.offset,
-                header: event.header,
-                checksum: description.checksum,
-            });
-        }
-    }
-
-    fn begin_extent(
-        &mut self,
-        path: &Path,
-        extent: &ManifestExtent,
-        source: usize,
-    ) -> Result<(), LogError> {
-        let start = BinlogPosition::new(extent.file.clone(), extent.from);
-        let unexpected = |found: &Option<BinlogPosition>| {
-            let found = found
-                .as_ref()
-                .map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            LogError::BadManifest {
-                path: Manifest::path_for(path),
-                reason: format!("an extent starts at {start}, the stream is at {found}"),
-            }
-        };
-        let at = self.builder.at().cloned();
-        let join = match &at {
-            Some(at) if *at == start => {
-                let rotated = self
-                    .builder
-                    .last()
-                    .is_some_and(|last| last.rotate_to.as_ref() == Some(&start));
-                if rotated {
-                    Join::NextFile
-                } else {
-                    Join::Contiguous
-                }
-            }
-            Some(at) if at.file == start.file && at.offset < start.offset => Join::Unstored,
-            _ => return Err(unexpected(&at)),
-        };
-        self.builder
-            .go_to(start, join, source, extent.segment_offset);
-        Ok(())
-    }
-
-    fn event(
-        &mut self,
-        path: &Path,
-        event: &RawEvent<'_>,
-        source: usize,
-        extent: &ManifestExtent,
-    ) -> Result<(), LogError> {
-        let expected = self.builder.at().map_or(0, |at| at.offset);
-        let sparse = extent.length < extent.to - extent.from;
-        let start = if sparse && event.type_code() != EventType::FORMAT_DESCRIPTION {
-            start_behind(&event.header, expected)
-        } else {
-            expected
-        };
-        let end = start + u64::from(event.header.event_size);
-        if !ends_at(&event.header, end) || end > extent.to {
-            return Err(corrupt(
-                path,
-                event.offset,
-                &format!("log_pos {end} modulo 2^32"),
-                event.header.log_pos.to_string(),
-            ));
-        }
-        if start > expected {
-            self.builder.skip_to(start);
-        }
-        match event.type_code() {
-            EventType::FORMAT_DESCRIPTION => {
-                self.set_format(event, source);
-                let checksum =
-                    FormatDescription::parse(event.bytes).map_or(event.checksum, |d| d.checksum);
-                self.builder.add(event, checksum, source, None);
-            }
-            EventType::ROTATE => {
-                let to = rotate::parse(event.body()).ok_or_else(|| {
-                    corrupt(
-                        path,
-                        event.offset,
-                        "a ROTATE_EVENT that names a file",
-                        "none".to_owned(),
-                    )
-                })?;
-                self.builder.add(event, event.checksum, source, Some(to));
-            }
-            _ => self.builder.add(event, event.checksum, source, None),
-        }
-        Ok(())
-    }
-
-    fn check_complete(&self, path: &Path, manifest: &Manifest, used: bool) -> Result<(), LogError> {
-        let reached = self
-            .builder
-            .last()
-            .map(|last| BinlogPosition::new(last.file.clone(), last.to));
-        let to = &manifest.range.to;
-        let complete = used
-            && (self.builder.at() == Some(to)
-                || reached.as_ref() == Some(to)
-                // The range may end inside what the provider does not store.
-                || self.builder.at().is_some_and(|at| at.file == to.file && at < to));
-        if complete {
-            return Ok(());
-        }
-        let found = self
-            .builder
-            .at()
-            .map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        Err(LogError::DigestMismatch {
-            path: path.to_owned(),
-            what: "end",
-            expected: to.to_string(),
-            found,
-        })
-    }
-}
-
-fn corrupt(path: &Path, offset: u64, expected: &str, found: String) -> LogError {
-    LogError::Corrupt {
-        path: path.to_owned(),
-        offset,
-        expected: expected.to_owned(),
-        found,
-    }
 }

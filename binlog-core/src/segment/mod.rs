@@ -9,7 +9,9 @@
 
 mod chain;
 mod data;
+mod derive;
 mod format_description;
+mod joining;
 mod manifest;
 pub(crate) mod plan;
 mod stream;
@@ -22,6 +24,7 @@ use std::path::Path;
 use crate::error::LogError;
 
 pub use chain::SegmentChain;
+pub(crate) use chain::verify_digest;
 pub use format_description::{FormatDescriptionPatch, patch_format_description};
 pub use manifest::{Manifest, ManifestExtent};
 pub use plan::{Cut, CutPlan, NothingReason, NothingToCut};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use binlog_core::{BinlogPosition, ServerId};
+use binlog_core::{BinlogFileName, BinlogPosition, ServerId};
 use clap::{Args, Subcommand};
 
 use super::Format;
@@ -16,6 +16,10 @@ pub enum FileCommand {
     FindRelayLog(FindArgs),
     /// Save what a replica's relay logs hold from a position of the primary on.
     GenerateDiff(GenerateArgs),
+    /// Join contiguous segments, binary logs or saved files into one segment.
+    Join(JoinArgs),
+    /// Show what is in log files: events, transactions, extents, checksums, and how each ends.
+    Inspect(InspectArgs),
 }
 
 /// Arguments of `save-binary-logs`.
@@ -76,6 +80,44 @@ pub struct GenerateArgs {
     /// Segment to write, with FILE.manifest.json beside it; neither may exist.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+    /// How the result looks.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Arguments of `join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// Segments in the order of the primary's stream; files without a manifest are walked.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Segment to write, with FILE.manifest.json beside it; neither may exist.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The primary's file in which the first FILE begins, where it has no manifest and does not say so itself.
+    #[arg(long, value_name = "NAME")]
+    pub first_file: Option<BinlogFileName>,
+    /// How the result looks.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Binary logs, relay logs and segments.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only a verdict, one line for each file.
+    #[arg(long, conflicts_with = "events")]
+    pub verify: bool,
+    /// List every event: offset, type, server id, log_pos, size, flags. As JSON: one object per line and event, then the
+    /// one of the whole command.
+    #[arg(long)]
+    pub events: bool,
+    /// The primary's file in which each FILE begins, where neither it nor its name says so.
+    #[arg(long, value_name = "NAME")]
+    pub first_file: Option<BinlogFileName>,
     /// How the result looks.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

@@ -141,6 +141,12 @@ fn details(error: &LogError) -> (&'static str, Map<String, Value>) {
             "gap",
             json!({ "file": path, "expected": expected, "found": found }),
         ),
+        LogError::UnknownFile { path } => ("unknown_primary_file", json!({ "file": path })),
+        LogError::OtherFile { path, told, found } => (
+            "other_primary_file",
+            json!({ "file": path, "expected": told, "found": found }),
+        ),
+        LogError::NoEvents { path } => ("no_events", json!({ "file": path })),
         LogError::BadManifest { path, .. } => ("bad_manifest", json!({ "file": path })),
         LogError::DigestMismatch {
             path,

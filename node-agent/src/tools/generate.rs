@@ -43,7 +43,7 @@ pub fn generate(input: &RelayInput, output: &Path) -> Result<Outcome<MadeSegment
             let notes = short.map(|latest| {
                 format!("the relay logs end at {bound}, before --latest {latest}: what is between is not held")
             });
-            segment::write(&cut, output, &provider, notes.into_iter().collect())
+            segment::write(&cut, output, &provider, notes.into_iter().collect(), false)
         }
     }
 }

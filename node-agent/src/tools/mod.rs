@@ -11,6 +11,8 @@
 pub mod error;
 pub mod find;
 pub mod generate;
+pub mod inspect;
+pub mod join;
 pub mod relay;
 pub mod report;
 pub mod save;
@@ -54,5 +56,19 @@ pub fn run(command: FileCommand) -> Exit {
             args.format,
             generate::generate(&args.relay.into(), &args.output),
         ),
+        FileCommand::Join(args) => report::finish(
+            "join",
+            args.format,
+            join::join(&args.files, args.first_file.as_ref(), &args.output),
+        ),
+        FileCommand::Inspect(args) => {
+            let show = match (args.verify, args.events) {
+                (true, _) => inspect::Show::Verdict,
+                (_, true) => inspect::Show::Events(args.format),
+                _ => inspect::Show::All,
+            };
+            let done = inspect::inspect(&args.files, args.first_file.as_ref(), show);
+            report::finish("inspect", args.format, done)
+        }
     }
 }

@@ -39,7 +39,7 @@ pub fn save(request: &SaveRequest) -> Result<Outcome<MadeSegment>, ToolError> {
         CutPlan::Nothing(nothing) => Ok(Outcome::Nothing(nothing.into())),
         CutPlan::Cut(cut) => {
             let provider = request.binlog_dir.display().to_string();
-            segment::write(&cut, &request.output, &provider, Vec::new())
+            segment::write(&cut, &request.output, &provider, Vec::new(), false)
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use binlog_core::{
-    BinlogPosition, Cut, LogEnd, LogError, Manifest, NothingReason, NothingToCut, StreamRange,
+    BinlogPosition, Cut, LogEnd, LogError, Manifest, NothingReason, NothingToCut, SegmentChain,
+    StreamRange,
 };
 use serde::Serialize;
 
@@ -33,8 +34,8 @@ pub struct MadeSegment {
     pub sha256: String,
     /// Bytes of the log behind the range that belong to an unfinished transaction or a torn event.
     pub dropped_bytes: u64,
-    /// How the log ends from which it was cut.
-    pub log_end: LogEnd,
+    /// How the log ends from which it was cut; `None` for a join.
+    pub log_end: Option<LogEnd>,
     /// What an operator should know besides.
     pub notes: Vec<String>,
 }
@@ -91,7 +92,8 @@ impl From<NothingToCut> for Nothing {
     }
 }
 
-/// Writes a cut to a new file; nothing but bookkeeping is nothing to do.
+/// Writes a cut to a new file; nothing but bookkeeping is nothing to do. With `verify` what was written is read again
+/// before it gets its name.
 ///
 /// # Errors
 /// [`ToolError::OutputExists`], a disk that refuses, a log that changed since the plan was made.
@@ -100,6 +102,7 @@ pub(super) fn write(
     output: &Path,
     provider: &str,
     notes: Vec<String>,
+    verify: bool,
 ) -> Result<Outcome<MadeSegment>, ToolError> {
     if !cut.holds_data()? {
         let end = Some(cut.log_end().clone());
@@ -109,14 +112,17 @@ pub(super) fn write(
         )));
     }
     let staging = Staging::new(output)?;
-    let manifest = cut
-        .write(staging.path(), provider, &mut |_| ())
-        .map_err(|error| in_place(error, staging.path(), output))?;
+    let written = cut.write(staging.path(), provider, &mut |_| ());
+    let manifest = written.map_err(|error| in_place(error, staging.path(), output))?;
+    if verify {
+        let made = [staging.path().to_owned()];
+        SegmentChain::open(&made).map_err(|error| in_place(error, staging.path(), output))?;
+    }
     staging.publish()?;
     Ok(Outcome::Done(MadeSegment::new(
         output,
         manifest,
-        cut.log_end().clone(),
+        Some(cut.log_end().clone()).filter(|_| !verify),
         notes,
     )))
 }
@@ -138,7 +144,7 @@ fn in_place(error: LogError, private: &Path, output: &Path) -> LogError {
 }
 
 impl MadeSegment {
-    fn new(output: &Path, manifest: Manifest, log_end: LogEnd, notes: Vec<String>) -> Self {
+    fn new(output: &Path, manifest: Manifest, log_end: Option<LogEnd>, notes: Vec<String>) -> Self {
         Self {
             output: output.to_owned(),
             manifest: Manifest::path_for(output),
@@ -171,7 +177,9 @@ impl Text for MadeSegment {
         }
         let _ = writeln!(out, "size          {} bytes", self.size);
         let _ = writeln!(out, "sha256        {}", self.sha256);
-        let _ = writeln!(out, "log ends      {}", self.log_end);
+        if let Some(end) = &self.log_end {
+            let _ = writeln!(out, "log ends      {end}");
+        }
         let _ = writeln!(out, "dropped       {} bytes", self.dropped_bytes);
         for note in &self.notes {
             let _ = writeln!(out, "note          {note}");

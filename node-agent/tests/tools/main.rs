@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
 
+mod inspect;
+mod join;
 mod relay;
 mod run;
 mod save;
