@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
+use crate::guard::{self, Guard};
 use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
 use crate::mysqld::{self, Endpoint, Observed, Remembered, SqlError};
@@ -64,6 +65,8 @@ pub struct LocalServer {
     pub config: ServerConfig,
     /// Holds it down.
     pub fence: Arc<Fence>,
+    /// Keeps it read-only once it is deposed.
+    pub guard: Arc<Guard>,
     /// Keeps its relay logs.
     pub keeper: Arc<RelayKeeper>,
     /// Watches its mysqld.
@@ -107,8 +110,8 @@ impl Agent {
         }))
     }
 
-    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps relay logs, refreshes what is
-    /// remembered, watches the servers, drops old segments.
+    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps
+    /// relay logs, refreshes what is remembered, watches the servers, drops old segments.
     pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
         for (name, server) in &self.servers {
             tokio::spawn(Arc::clone(&server.fence).enforce(stop.clone()));
@@ -118,6 +121,7 @@ impl Agent {
                 stop.clone(),
             ));
             tokio::spawn(refresh(Arc::clone(server), stop.clone()));
+            tokio::spawn(guard::enforce(Arc::clone(server), stop.clone()));
             watch::start(server, stop);
         }
         tokio::spawn(age_out(Arc::clone(self), stop.clone()));
@@ -140,7 +144,9 @@ impl Agent {
 
     /// What this agent sees and knows of one of its servers now.
     pub fn watched(&self, server: &LocalServer, cause: Cause) -> Watched {
+        let process = server.watch.facts().process;
         let standing = Standing {
+            guard: server.guard.told(&process),
             held_down_by: server.fence.hold().map(|hold| hold.operation),
             // An unreadable epoch is told to whoever claims; here the cluster just has none.
             stored: self
@@ -183,9 +189,11 @@ impl LocalServer {
     fn open(config: ServerConfig) -> Result<Self, Error> {
         durable::create_private_directory(&config.state_dir)?;
         let fence = Fence::open(config.name.clone(), &config.state_dir)?;
+        let guard = Guard::open(&config.state_dir, fence.hold().as_ref())?;
         let keeper = RelayKeeper::open(&config.state_dir, config.relay_keep)?;
         let server = Self {
             fence: Arc::new(fence),
+            guard: Arc::new(guard),
             keeper: Arc::new(keeper),
             watch: ServerWatch::new(),
             config,

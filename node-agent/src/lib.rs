@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod error;
 pub mod fence;
 pub mod folder;
+pub mod guard;
 pub mod logs;
 pub mod mysqld;
 pub mod replication;

@@ -57,8 +57,10 @@ pub struct ServerWatch {
 }
 
 /// What the agent knows of a server besides what it sees.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Standing {
+    /// Whether the agent keeps it read-only.
+    pub guard: Guard,
     /// Operation for which mysqld is held down.
     pub held_down_by: Option<String>,
     /// What is stored of the cluster.
@@ -128,6 +130,11 @@ impl ServerWatch {
         self.facts.send_if_modified(change);
     }
 
+    /// The agent made it so.
+    pub fn is_read_only(&self) {
+        self.facts.send_modify(|facts| facts.read_only = Some(true));
+    }
+
     /// The whole state for the wire.
     pub fn watched(
         &self,
@@ -153,7 +160,7 @@ impl ServerWatch {
             held_down_by: standing.held_down_by,
             epoch: standing.stored.epoch,
             operation: standing.stored.holder.map(|holder| holder.operation),
-            guard: Guard::None,
+            guard: standing.guard,
             lease: Lease {
                 state: LeaseState::Off,
                 vouching: 0,

@@ -9,6 +9,7 @@ use proto::v1::ErrorKind;
 
 use crate::error::chain;
 use crate::fence::FenceError;
+use crate::guard::GuardError;
 use crate::logs::chunks::ReadError;
 use crate::logs::keep::KeepError;
 use crate::logs::pull::PullError;
@@ -247,6 +248,22 @@ impl Failure for KeepError {
 impl Failure for ProcessError {
     fn on_wire(&self) -> AgentError {
         plain(ErrorKind::Io, self)
+    }
+}
+
+impl Failure for GuardError {
+    fn on_wire(&self) -> AgentError {
+        match self {
+            Self::Store(source) => {
+                let inner = source.on_wire();
+                AgentError {
+                    message: chain(self),
+                    ..inner
+                }
+            }
+            Self::Abandoned => plain(ErrorKind::OutcomeUnknown, self),
+            Self::Newer { .. } => plain(ErrorKind::StaleEpoch, self),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::failure::on_wire;
 use super::{admit, work};
 use crate::agent::Agent;
 use crate::fence::{FenceError, Hold};
+use crate::guard::Deposed;
 use crate::state::flight::Lane;
 
 pub(super) async fn handle(
@@ -37,6 +38,12 @@ pub(super) async fn handle(
             .hold_down(hold, work.deadline)
             .await
             .map_err(on_wire)?;
+        // From here on it stays read-only, whoever starts it after the hold.
+        let order = Deposed {
+            operation: work.context.operation.to_string(),
+            epoch: work.context.epoch.get(),
+        };
+        work.server.guard.depose(order).await.map_err(on_wire)?;
         work.server.watch.nudge();
         Ok(HoldDownResponse {
             was_running: held.was_running,

@@ -6,6 +6,7 @@ use proto::status::AgentError;
 use proto::v1::{MakeWritableRequest, MakeWritableResponse};
 use tonic::{Request, Response};
 
+use super::failure::on_wire;
 use super::{admit, replica, work};
 use crate::agent::Agent;
 use crate::replication;
@@ -19,9 +20,12 @@ pub(super) async fn handle(
     let lane = replica::lane(&admitted.server);
     work::run(agent, admitted, lane, "MakeWritable", |work| async move {
         let local = replica::local(&work)?;
+        let epoch = work.context.epoch.get();
+        let aside = work.server.guard.stand_aside(epoch).map_err(on_wire)?;
         let read_only = replication::make_writable(&local, work.deadline)
             .await
             .map_err(replica::failed)?;
+        aside.for_good().await.map_err(on_wire)?;
         Ok(MakeWritableResponse { read_only })
     })
     .await

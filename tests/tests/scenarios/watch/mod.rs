@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use crate::support;
 
 mod alive;
+mod deposed;
 mod ended;
 
 /// Limit of what must come, on a machine that does much else.

@@ -1,0 +1,206 @@
+//! Making a running server read-only and ending the sessions that could still want to write.
+//!
+//! `SET GLOBAL read_only=1` waits for statements and commits under way, so sessions are ended beside it, again and again until
+//! it has come through. Sessions of users with SUPER (or what newer servers have for it) stay: `read_only` does not hold for
+//! them, and one of them is the operator's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+use crate::mysqld::row::flag_of;
+use crate::mysqld::{Deadline, Endpoint, Row, Session, SqlError};
+
+/// How often sessions are ended while the statement waits.
+const AGAIN: Duration = Duration::from_millis(20);
+/// No such thread: it ended by itself.
+const ERRNO_NO_SUCH_THREAD: u16 = 1094;
+/// What lets a user write on a read-only server, in the words of all versions.
+const PRIVILEGES: &str = "'SUPER','CONNECTION_ADMIN','READ_ONLY ADMIN','READ ONLY ADMIN'";
+/// Users that are the server itself, or nobody yet.
+const NO_CLIENTS: [&str; 3] = ["system user", "event_scheduler", "unauthenticated user"];
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shut {
+    /// It was read-only already.
+    pub was_read_only: bool,
+    /// Sessions that were ended.
+    pub ended: usize,
+}
+
+/// One session of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Connection {
+    id: u32,
+    user: String,
+    command: String,
+}
+
+/// Makes the server read-only, within `limit`.
+///
+/// # Errors
+/// The server's or the connection's. After a lost answer it may or may not be read-only: try again.
+pub async fn shut(endpoint: &Endpoint, limit: Duration) -> Result<Shut, SqlError> {
+    let deadline = Deadline::after(limit);
+    let mut setter = Session::connect(endpoint, deadline.remaining()).await?;
+    let was_read_only = setter
+        .query_value("SELECT @@GLOBAL.read_only", deadline.remaining())
+        .await?
+        .is_some_and(|text| flag_of(&text).unwrap_or(true));
+    let mut killer = Session::connect(endpoint, deadline.remaining()).await?;
+    let own = [setter.connection_id(), killer.connection_id()];
+    let exempt = privileged(&mut killer, deadline).await?;
+    let mut ended = 0;
+    if !was_read_only {
+        let setting = setter.exec("SET GLOBAL read_only=1", deadline.remaining());
+        tokio::pin!(setting);
+        let mut again = interval(AGAIN);
+        loop {
+            tokio::select! {
+                biased;
+                set = &mut setting => break set?,
+                _ = again.tick() => {
+                    // Not cancelled by the other branch in the middle of a statement: it runs to its end here.
+                    ended += end_sessions(&mut killer, &own, &exempt, deadline).await?;
+                }
+            }
+        }
+    }
+    ended += end_sessions(&mut killer, &own, &exempt, deadline).await?;
+    // Politeness must not take the time that the caller has.
+    let bye = Duration::from_millis(100);
+    let _ = timeout(bye * 2, async {
+        killer.close(bye).await;
+        setter.close(bye).await;
+    })
+    .await;
+    Ok(Shut {
+        was_read_only,
+        ended,
+    })
+}
+
+/// Names of users for whom `read_only` does not hold.
+async fn privileged(
+    session: &mut Session,
+    deadline: Deadline,
+) -> Result<BTreeSet<String>, SqlError> {
+    let sql = format!(
+        "SELECT DISTINCT GRANTEE FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ({PRIVILEGES})"
+    );
+    let rows = session.query_rows(&sql, deadline.remaining()).await?;
+    rows.iter()
+        .map(|row| Ok(user_of(row.text("GRANTEE")?).to_owned()))
+        .collect()
+}
+
+/// The user in `'user'@'host'`.
+fn user_of(grantee: &str) -> &str {
+    let user = grantee
+        .rsplit_once('@')
+        .map_or(grantee, |(user, _)| user)
+        .trim();
+    user.strip_prefix('\'')
+        .and_then(|user| user.strip_suffix('\''))
+        .unwrap_or(user)
+}
+
+async fn end_sessions(
+    session: &mut Session,
+    own: &[u32],
+    exempt: &BTreeSet<String>,
+    deadline: Deadline,
+) -> Result<usize, SqlError> {
+    let rows = session
+        .query_rows(
+            "SELECT ID, USER, COMMAND FROM information_schema.PROCESSLIST",
+            deadline.remaining(),
+        )
+        .await?;
+    let connections = rows
+        .iter()
+        .map(connection)
+        .collect::<Result<Vec<_>, SqlError>>()?;
+    let mut ended = 0;
+    for id in to_end(&connections, own, exempt) {
+        match session
+            .exec(&format!("KILL {id}"), deadline.remaining())
+            .await
+        {
+            Ok(()) => ended += 1,
+            Err(error) if error.errno() == Some(ERRNO_NO_SUCH_THREAD) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ended)
+}
+
+fn connection(row: &Row) -> Result<Connection, SqlError> {
+    Ok(Connection {
+        id: row.number("ID")?,
+        user: row.text_or_empty("USER").to_owned(),
+        command: row.text_or_empty("COMMAND").to_owned(),
+    })
+}
+
+/// Sessions of clients for whom `read_only` holds. Replicas may go on reading this server's log.
+fn to_end(connections: &[Connection], own: &[u32], exempt: &BTreeSet<String>) -> Vec<u32> {
+    connections
+        .iter()
+        .filter(|connection| {
+            !own.contains(&connection.id)
+                && !exempt.contains(&connection.user)
+                && !NO_CLIENTS.contains(&connection.user.as_str())
+                && !connection.command.starts_with("Binlog Dump")
+                // A session that a KILL has reached already.
+                && connection.command != "Killed"
+        })
+        .map(|connection| connection.id)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_without_super_are_ended_and_nobody_else() {
+        let connections: Vec<_> = [
+            (1, "system user", "Connect"),
+            (2, "event_scheduler", "Daemon"),
+            (3, "repl", "Binlog Dump"),
+            (4, "repl", "Binlog Dump GTID"),
+            (5, "app", "Sleep"),
+            (6, "app", "Query"),
+            (7, "root", "Sleep"),
+            (8, "mha_agent", "Query"),
+            (9, "unauthenticated user", "Connect"),
+            (10, "app", "Killed"),
+            (11, "", "Sleep"),
+        ]
+        .into_iter()
+        .map(|(id, user, command): (u32, &str, &str)| Connection {
+            id,
+            user: user.to_owned(),
+            command: command.to_owned(),
+        })
+        .collect();
+        let exempt = BTreeSet::from(["root".to_owned()]);
+        assert_eq!(to_end(&connections, &[8], &exempt), [5, 6, 11]);
+    }
+
+    #[test]
+    fn a_user_is_found_in_its_quotes() {
+        for (grantee, user) in [
+            ("'root'@'localhost'", "root"),
+            ("'a@b'@'%'", "a@b"),
+            ("''@'%'", ""),
+            ("'it''s'@'%'", "it''s"),
+            ("role", "role"),
+        ] {
+            assert_eq!(user_of(grantee), user);
+        }
+    }
+}

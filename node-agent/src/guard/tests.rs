@@ -1,0 +1,136 @@
+//! When the guard acts, and what it remembers.
+
+use super::*;
+
+fn deposed(operation: &str, epoch: u64) -> Deposed {
+    Deposed {
+        operation: operation.to_owned(),
+        epoch,
+    }
+}
+
+fn running(pid: u32) -> Process {
+    Process::Running {
+        pid,
+        since: clock::now(),
+    }
+}
+
+#[test]
+fn each_process_is_made_read_only_once_and_again_if_it_is_writable() {
+    let since = clock::now();
+    let ordered = State {
+        order: Some(deposed("op-1", 1)),
+        since,
+        suspended: false,
+        confirmed: None,
+    };
+    let confirmed = State {
+        confirmed: Some((7, since)),
+        ..ordered.clone()
+    };
+    let suspended = State {
+        suspended: true,
+        ..ordered.clone()
+    };
+    let free = State {
+        order: None,
+        ..ordered.clone()
+    };
+    let gone = Process::NotRunning { since };
+    let cases = [
+        ("new", &ordered, running(7), None, Some(7)),
+        ("new, read-only", &ordered, running(7), Some(true), Some(7)),
+        ("done", &confirmed, running(7), Some(true), None),
+        ("done, not asked yet", &confirmed, running(7), None, None),
+        (
+            "made writable",
+            &confirmed,
+            running(7),
+            Some(false),
+            Some(7),
+        ),
+        ("restarted", &confirmed, running(8), None, Some(8)),
+        ("not running", &ordered, gone.clone(), None, None),
+        ("ended", &confirmed, gone, None, None),
+        (
+            "being made writable",
+            &suspended,
+            running(7),
+            Some(false),
+            None,
+        ),
+        ("not deposed", &free, running(7), Some(false), None),
+    ];
+    for (what, state, process, read_only, expected) in cases {
+        assert_eq!(state.due(&process, read_only), expected, "{what}");
+    }
+    assert_eq!(free.told(Some(7)), watch::Guard::None);
+    assert!(matches!(
+        confirmed.told(Some(7)),
+        watch::Guard::ReadOnly { .. }
+    ));
+    for running in [None, Some(8)] {
+        let told = confirmed.told(running);
+        assert!(matches!(told, watch::Guard::Enforcing { .. }), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_survives_a_restart_and_the_present_epoch_lifts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Arc::new(Guard::open(folder.path(), None).unwrap());
+    let guard = open();
+    assert_eq!(guard.order(), None);
+    guard.depose(deposed("op-2", 2)).await.unwrap();
+    // An older one does not replace it.
+    guard.depose(deposed("op-1", 1)).await.unwrap();
+    let guard = open();
+    assert_eq!(guard.order(), Some(deposed("op-2", 2)));
+    assert!(matches!(
+        guard.stand_aside(1),
+        Err(GuardError::Newer {
+            deposed: 2,
+            asked: 1
+        })
+    ));
+    // A call that fails leaves it in force.
+    drop(guard.stand_aside(3).unwrap());
+    assert_eq!(
+        guard.lock().due(&running(7), None),
+        Some(7),
+        "in force again"
+    );
+    let aside = guard.stand_aside(3).unwrap();
+    assert_eq!(guard.lock().due(&running(7), None), None);
+    aside.for_good().await.unwrap();
+    assert_eq!(guard.order(), None);
+    assert_eq!(open().order(), None);
+}
+
+#[tokio::test]
+async fn only_the_operation_that_deposed_may_undo_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = Arc::new(Guard::open(folder.path(), None).unwrap());
+    assert!(!guard.pardon("op-1").await.unwrap());
+    guard.depose(deposed("op-1", 1)).await.unwrap();
+    assert!(!guard.pardon("release-1").await.unwrap());
+    assert_eq!(guard.order(), Some(deposed("op-1", 1)));
+    assert!(guard.pardon("op-1").await.unwrap());
+    assert_eq!(guard.order(), None);
+}
+
+#[test]
+fn a_hold_without_an_order_is_one_and_a_torn_order_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let hold = Hold {
+        operation: "op-5".to_owned(),
+        epoch: 5,
+        datadir: "/data".into(),
+        pid_file: None,
+    };
+    let guard = Guard::open(folder.path(), Some(&hold)).unwrap();
+    assert_eq!(guard.order(), Some(deposed("op-5", 5)));
+    std::fs::write(folder.path().join("deposed.json"), b"{\"operation\"").unwrap();
+    assert!(Guard::open(folder.path(), Some(&hold)).is_err());
+}
