@@ -27,6 +27,7 @@ mod map;
 mod mariadb_position;
 pub mod position;
 pub mod reader;
+mod relay_jump;
 pub mod relay_log;
 mod relay_walk;
 pub mod segment;

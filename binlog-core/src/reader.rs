@@ -30,6 +30,8 @@ use crate::event::{
 pub const INLINE_MAX: usize = 1 << 20;
 /// Usual size of the buffer.
 const BUFFER: usize = 256 << 10;
+/// Bytes read at the head of a file: who looks at heads only needs no more.
+const HEAD: usize = 8 << 10;
 /// Bytes that are walked before a thread reads ahead, and that must be left: a short walk does without.
 const AHEAD_AFTER: u64 = 2 << 20;
 /// Largest event a server writes: `max_allowed_packet` is at most 1 GiB, plus what surrounds a packet.
@@ -237,6 +239,11 @@ impl EventReader {
         self.block as u64 * (AHEAD_AFTER / BUFFER as u64)
     }
 
+    /// Up to `len` bytes (at most [`INLINE_MAX`]) from `offset`, whatever they are; fewer at the end of the file.
+    pub(crate) fn peek(&mut self, offset: u64, len: usize) -> Result<&[u8], LogError> {
+        self.fill(offset, len)
+    }
+
     /// Header of the event that the end of the file cuts off, once the walk came there and if the header is whole.
     /// Whoever knows the position in the primary's stream can tell a cut from a damaged length by it.
     #[must_use]
@@ -332,7 +339,8 @@ impl EventReader {
                 at: self.next,
                 end: self.size,
                 checksum: self.checksum,
-                block: self.block,
+                // Larger ones: threads that wait for each other cost time, too.
+                block: self.block * 2,
             })
             .map_or(ReadAhead::Never, ReadAhead::Running);
         }
@@ -582,7 +590,8 @@ impl EventReader {
 
     fn refill(&mut self, offset: u64, len: usize) -> Result<(), LogError> {
         let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let want = rest.min(len.max(self.block));
+        let block = if offset == 0 { HEAD } else { self.block };
+        let want = rest.min(len.max(block));
         if self.buffer.len() < want {
             self.buffer.resize(want, 0);
         }

@@ -1,7 +1,8 @@
 //! A replica's relay logs as a provider of the primary's events.
 //!
 //! The first question walks all files once, verifying every checksum and every position, and remembers where each part of
-//! the stream is; further questions are answered from that. How the stream is followed is in `relay_walk`. What the files
+//! the stream is; further questions are answered from that. Only [`RelayLogs::locate`] does without a walk where it can prove
+//! its answer (see `relay_jump`). How the stream is followed is in `relay_walk`. What the files
 //! hold beyond a torn or damaged event in the newest one is not used; an older file that ends so only breaks the range
 //! there.
 
@@ -22,6 +23,7 @@ use crate::position::{
     BinlogFileName, BinlogPosition, RelayFileName, RelayPosition, ServerId, StreamRange,
 };
 use crate::reader::{EventReader, FileEnd, RawEvent, Step};
+use crate::relay_jump::Jump;
 use crate::relay_walk::{Kind, RelayWalk, classify};
 use crate::segment::plan::{self, CutPlan};
 use crate::unfinished;
@@ -105,11 +107,23 @@ impl RelayLogs {
         })
     }
 
-    /// Where `target` is.
+    /// Where `target` is. Without a map of the files this is a jump where the landing can be proven; damage elsewhere in the
+    /// files is then not seen.
     ///
     /// # Errors
     /// [`LogError::NotHeld`], [`LogError::NotABoundary`], an unreadable file.
     pub fn locate(&self, target: &BinlogPosition) -> Result<Located, LogError> {
+        let jump = Jump {
+            files: &self.files,
+            owner: self.owner,
+            latest: self.latest.as_ref(),
+            target,
+        };
+        if self.map.get().is_none()
+            && let Some(located) = jump.locate()?
+        {
+            return Ok(located);
+        }
         let map = self.map()?;
         let place = map.find(target)?;
         let at_end = map.at_end(place);

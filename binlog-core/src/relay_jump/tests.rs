@@ -1,0 +1,317 @@
+//! A jump that answers says what the walk says, for every target; and where nothing is odd it does answer.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::checksum::ChecksumAlgorithm;
+use crate::checksum::ChecksumAlgorithm::{Crc32, None as NoChecksum};
+use crate::position::BinlogFileName;
+use crate::relay_log::RelayLogs;
+use crate::testing::{PrimaryLog, RelayWriter};
+
+const OWNER: ServerId = ServerId(9);
+
+fn pos(text: &str) -> BinlogPosition {
+    text.parse().unwrap()
+}
+
+fn file(text: &str) -> BinlogFileName {
+    text.parse().unwrap()
+}
+
+fn writer(checksum: ChecksumAlgorithm) -> RelayWriter {
+    RelayWriter::new("relay.000001".parse().unwrap(), OWNER.0, checksum)
+}
+
+/// Every start and end of an event of the primary, and places inside.
+fn targets(log: &PrimaryLog) -> Vec<BinlogPosition> {
+    let mut all: Vec<_> = log
+        .events
+        .iter()
+        .flat_map(|event| {
+            let (from, to) = (event.start.offset, event.end.offset);
+            [
+                from,
+                from + 1,
+                from + 19,
+                (from + to) / 2,
+                to - 1,
+                to,
+                to + 7,
+            ]
+            .map(|offset| BinlogPosition::new(event.start.file.clone(), offset))
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Targets that are held, and those among them that a jump found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    held: usize,
+    jumped: usize,
+    missed: Vec<(String, Located)>,
+}
+
+fn compare(
+    files: &[(RelayFileName, PathBuf)],
+    latest: Option<&BinlogPosition>,
+    targets: &[BinlogPosition],
+) -> Found {
+    let walked = RelayLogs::open(files.to_vec(), OWNER, latest.cloned()).unwrap();
+    walked.survey().unwrap();
+    let mut found = Found::default();
+    for target in targets {
+        let expected = walked.locate(target);
+        let jump = Jump {
+            files: walked.files(),
+            owner: OWNER,
+            latest,
+            target,
+        };
+        found.held += usize::from(expected.is_ok());
+        match jump.locate() {
+            Ok(Some(located)) => {
+                assert_eq!(
+                    Some(&located),
+                    expected.as_ref().ok(),
+                    "{target} {expected:?}"
+                );
+                found.jumped += 1;
+            }
+            Ok(None) => {
+                if let Ok(expected) = expected {
+                    found.missed.push((target.to_string(), expected));
+                }
+            }
+            Err(e) => {
+                let expected = expected.map_err(|e| e.to_string());
+                assert_eq!(Err(e.to_string()), expected, "{target}");
+            }
+        }
+    }
+    found
+}
+
+fn write(writer: &RelayWriter, dir: &Path) -> Vec<(RelayFileName, PathBuf)> {
+    writer.write_to(dir).unwrap()
+}
+
+/// One primary file of 60 transactions received in one connection, a new relay log every `each` events.
+fn received(checksum: ChecksumAlgorithm, each: usize, row: usize) -> (PrimaryLog, RelayWriter) {
+    let mut log = PrimaryLog::new(file("b.000001"), 1, checksum);
+    for i in 0..60 {
+        log.transaction(i, 2, row);
+    }
+    let mut relay = writer(checksum);
+    relay.connect(&log, &pos("b.000001:4"));
+    for (i, event) in log.events.iter().enumerate() {
+        if i > 0 && i % each == 0 {
+            relay.rotate();
+        }
+        relay.receive(&log, event);
+    }
+    (log, relay)
+}
+
+#[test]
+fn every_boundary_of_plain_relay_logs_is_jumped_to() {
+    for checksum in [Crc32, NoChecksum] {
+        for (each, row) in [(40, 30), (97, 3000), (1000, 70_000)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (log, relay) = received(checksum, each, row);
+            let files = write(&relay, dir.path());
+            let found = compare(&files, None, &targets(&log));
+            assert!(
+                found.missed.is_empty(),
+                "{checksum:?} {each} {row} {found:?}"
+            );
+            assert!(found.held > log.events.len(), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_kept_logs_are_named_by_what_the_receiver_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, relay) = received(Crc32, 40, 200);
+    let mut files = write(&relay, dir.path());
+    files.drain(..2);
+    let found = compare(&files, Some(log.position()), &targets(&log));
+    assert!(found.held > 200, "{found:?}");
+    assert!(found.missed.is_empty(), "{found:?}");
+    // Without that, nothing names them.
+    assert_eq!(compare(&files, None, &targets(&log)).jumped, 0);
+}
+
+#[test]
+fn positions_beyond_four_gibibytes_are_jumped_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = PrimaryLog::new(file("b.000001"), 1, Crc32);
+    log.jump_to((1 << 32) - 5000);
+    let from = log.position().clone();
+    for i in 0..60 {
+        log.transaction(i, 2, 100);
+    }
+    assert!(log.position().offset > 1 << 32);
+    let mut relay = writer(Crc32);
+    relay.connect(&log, &from);
+    for (i, event) in log.events.iter().enumerate().skip(1) {
+        if i % 50 == 0 {
+            relay.rotate();
+        }
+        relay.receive(&log, event);
+    }
+    let found = compare(&write(&relay, dir.path()), None, &targets(&log));
+    assert!(found.held >= log.events.len(), "{found:?}");
+    assert!(found.missed.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_connection_that_starts_again_further_back_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, mut relay) = received(Crc32, 90, 60);
+    let again = log.events.len() / 2;
+    relay.connect(&log, &log.events[again].start.clone());
+    for event in &log.events[again..] {
+        relay.receive(&log, event);
+    }
+    let found = compare(&write(&relay, dir.path()), None, &targets(&log));
+    assert!(found.missed.is_empty(), "{found:?}");
+    assert!(found.held > log.events.len(), "{found:?}");
+}
+
+#[test]
+fn what_does_not_hold_at_the_landing_is_not_jumped_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, relay) = received(Crc32, 1000, 60);
+    let files = write(&relay, dir.path());
+    let path = &files[1].1;
+    let whole = std::fs::read(path).unwrap();
+    let target = &log.events[150].start;
+    let jump = |target: &BinlogPosition| {
+        Jump {
+            files: &files,
+            owner: OWNER,
+            latest: None,
+            target,
+        }
+        .locate()
+    };
+    let landing = usize::try_from(jump(target).unwrap().unwrap().position.offset).unwrap();
+    for at in landing - 60..landing + 300 {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(path, &bytes).unwrap();
+        assert!(
+            matches!(jump(target), Ok(None)),
+            "{at} of {landing}: {:?}",
+            jump(target)
+        );
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Receive(usize),
+    RotateRelay,
+    Reconnect,
+    StartAgain(usize),
+    Skip(usize),
+    Torn(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Write {
+    Transactions(usize, usize),
+    Rotate(bool),
+    Stop,
+    Crash,
+}
+
+fn writes() -> impl Strategy<Value = Vec<Write>> {
+    let one = prop_oneof![
+        6 => (1..20_usize, 0..400_usize).prop_map(|(n, row)| Write::Transactions(n, row)),
+        1 => any::<bool>().prop_map(Write::Rotate),
+        1 => Just(Write::Stop),
+        1 => Just(Write::Crash),
+    ];
+    proptest::collection::vec(one, 1..8)
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let one = prop_oneof![
+        8 => (1..60_usize).prop_map(Act::Receive),
+        4 => Just(Act::RotateRelay),
+        2 => Just(Act::Reconnect),
+        1 => (1..40_usize).prop_map(Act::StartAgain),
+        1 => (1..6_usize).prop_map(Act::Skip),
+        1 => (1..30_usize).prop_map(Act::Torn),
+    ];
+    proptest::collection::vec(one, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the primary wrote, and however the receiver came by it, holes and cut off files included.
+    #[test]
+    fn a_jump_says_what_the_walk_says(writes in writes(), acts in acts(), drop in 0..3_usize, told in any::<bool>(), sums in any::<bool>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let checksum = if sums { Crc32 } else { NoChecksum };
+        let mut log = PrimaryLog::new(file("b.000009"), 1, checksum);
+        for write in &writes {
+            match write {
+                Write::Transactions(n, row) => {
+                    for i in 0..*n {
+                        log.transaction(i as u64, 1, *row);
+                    }
+                    &mut log
+                }
+                Write::Rotate(sums) => log.rotate_with(if *sums { Crc32 } else { NoChecksum }),
+                Write::Stop => log.stop(),
+                Write::Crash => log.crash(),
+            };
+        }
+        let mut relay = writer(checksum);
+        relay.connect(&log, &log.events[0].start.clone());
+        let mut next = 0;
+        for act in acts.iter().chain(&[Act::Receive(usize::MAX)]) {
+            match act {
+                Act::Receive(n) => {
+                    for event in log.events.iter().skip(next).take(*n) {
+                        relay.receive(&log, event);
+                        next += 1;
+                    }
+                }
+                Act::RotateRelay => relay.rotate(),
+                Act::Reconnect | Act::StartAgain(_) => {
+                    if let Act::StartAgain(back) = act {
+                        next = next.saturating_sub(*back);
+                    }
+                    if let Some(event) = log.events.get(next) {
+                        relay.connect(&log, &event.start.clone());
+                    }
+                }
+                Act::Skip(n) => next += n,
+                Act::Torn(cut) => {
+                    if let Some((_, bytes)) = relay.files.last_mut() {
+                        bytes.truncate(bytes.len().saturating_sub(*cut).max(4));
+                    }
+                    if let Some(event) = log.events.get(next) {
+                        relay.connect(&log, &event.start.clone());
+                    }
+                }
+            }
+        }
+        let mut files = write(&relay, dir.path());
+        files.drain(..drop.min(files.len() - 1));
+        compare(&files, Some(log.position()).filter(|_| told), &targets(&log));
+    }
+}
