@@ -13,6 +13,7 @@ mod derive;
 mod format_description;
 mod joining;
 mod manifest;
+mod output;
 pub(crate) mod plan;
 mod stream;
 mod writer;

@@ -1,15 +1,15 @@
 //! Writes a segment: temporary files, fsync, rename, fsync of the directory. Memory is constant; every event is verified
-//! again while it is copied.
+//! again while it is copied. Three things happen at the same time: the source is read and its checksums verified (see
+//! `reader`), positions are followed and bytes copied, and what was copied is digested and stored (see `output`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::Digest as _;
-
 use super::format_description::{FormatDescriptionPatch, patch_format_description};
 use super::manifest::{Manifest, ManifestExtent};
+use super::output::Output;
 use super::plan::{CopyStep, Cut};
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
@@ -21,9 +21,6 @@ use crate::map::{FormatRef, ends_at, start_behind};
 use crate::position::{BinlogFileName, BinlogPosition};
 use crate::reader::{EventReader, RawEvent, Step};
 use crate::transaction::Tracker;
-
-/// Bytes gathered before a write.
-const BUFFER: usize = 256 << 10;
 
 impl Cut {
     /// Writes the segment and its manifest: temporary files, fsync, rename, fsync of the directory. `progress` is called
@@ -108,12 +105,8 @@ fn create(path: &Path) -> Result<File, LogError> {
 /// A copy in progress.
 struct Copy<'a> {
     cut: &'a Cut,
-    file: File,
-    path: &'a Path,
+    output: Output<'a>,
     progress: &'a mut dyn FnMut(u64),
-    buffer: Vec<u8>,
-    hasher: sha2::Sha256,
-    written: u64,
     tracker: Tracker,
     /// Setting of the file reached, for made-up Rotates.
     checksum: ChecksumAlgorithm,
@@ -129,12 +122,8 @@ impl<'a> Copy<'a> {
     fn new(file: File, path: &'a Path, cut: &'a Cut, progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             cut,
-            file,
-            path,
+            output: Output::new(file, path, cut.bytes()),
             progress,
-            buffer: Vec::with_capacity(BUFFER),
-            hasher: sha2::Sha256::new(),
-            written: 0,
             tracker: Tracker::resume(cut.starts, cut.range.from.offset),
             checksum: ChecksumAlgorithm::None,
             extents: Vec::new(),
@@ -164,28 +153,9 @@ impl<'a> Copy<'a> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        self.written += bytes.len() as u64;
-        if self.buffer.len() + bytes.len() > BUFFER {
-            self.flush()?;
+        if self.output.put(bytes)? {
+            (self.progress)(self.output.written());
         }
-        if bytes.len() >= BUFFER {
-            self.hasher.update(bytes);
-            return self
-                .file
-                .write_all(bytes)
-                .map_err(LogError::io("write", self.path));
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), LogError> {
-        self.hasher.update(&self.buffer);
-        self.file
-            .write_all(&self.buffer)
-            .map_err(LogError::io("write", self.path))?;
-        self.buffer.clear();
-        (self.progress)(self.written);
         Ok(())
     }
 
@@ -234,12 +204,13 @@ impl<'a> Copy<'a> {
 
     fn step(&mut self, step: &CopyStep) -> Result<(), LogError> {
         let path = self.source(step.source);
-        let segment_offset = self.written;
+        let segment_offset = self.output.written();
         let mut reader = EventReader::open(&path)?;
         reader.read_ahead();
         let file = reader.file();
         reader.seek(step.at, step.checksum);
         let mut expected = step.from;
+        let mut whole_end = None;
         while reader.offset() < step.end_at {
             let offset = reader.offset();
             let changed = |found: String| LogError::Corrupt {
@@ -269,14 +240,17 @@ impl<'a> Copy<'a> {
             }
             if self.tracker.feed(&event, start).is_some() {
                 self.transactions += 1;
-                self.whole_end = Some(BinlogPosition::new(step.file.clone(), end));
+                whole_end = Some(end);
             }
             self.events += 1;
             self.event(&event, &file, &path)?;
             expected = end;
         }
+        if let Some(end) = whole_end {
+            self.whole_end = Some(BinlogPosition::new(step.file.clone(), end));
+        }
         self.checksum = step.checksum;
-        let length = self.written - segment_offset;
+        let length = self.output.written() - segment_offset;
         match self.extents.last_mut() {
             Some(last)
                 if last.file == step.file
@@ -319,17 +293,15 @@ impl<'a> Copy<'a> {
 
     /// A Rotate to the start of `file` that the provider does not have.
     fn rotate_to(&mut self, file: &BinlogFileName) -> Result<(), LogError> {
-        self.made_up.push(self.written);
+        self.made_up.push(self.output.written());
         let event = made_up_rotate(file, self.cut.origin, self.checksum);
         self.tracker = Tracker::outside();
         self.put(&event)
     }
 
-    fn finish(mut self, provider: &str) -> Result<Manifest, LogError> {
-        self.flush()?;
-        self.file
-            .sync_all()
-            .map_err(LogError::io("sync", self.path))?;
+    fn finish(self, provider: &str) -> Result<Manifest, LogError> {
+        let (size, digest) = self.output.finish()?;
+        (self.progress)(size);
         Ok(Manifest {
             format_version: Manifest::VERSION,
             range: self.cut.range.clone(),
@@ -338,8 +310,8 @@ impl<'a> Copy<'a> {
             events: self.events,
             transactions: self.transactions,
             whole_end: self.whole_end,
-            size: self.written,
-            sha256: hex::encode(self.hasher.finalize()),
+            size,
+            sha256: hex::encode(digest),
             provider: provider.to_owned(),
             dropped_bytes: self.cut.dropped_bytes,
             original_format_description: hex::encode(
