@@ -4,6 +4,9 @@
 //! primary file, every one of them verified; how it joins the piece before it is part of it. All questions (what is held,
 //! where is a position, what to copy) are answered from the map, and an answer that needs single events walks from the
 //! nearest mark, at most a few MiB away. Memory is bounded: marks thin out as a piece grows.
+//!
+//! A map is made from millions of events a second, so one that goes on where the last one ended only moves numbers: no
+//! name is compared, no position copied, no GTID turned into text. All of that is done where a piece begins, or when asked.
 mod builder;
 mod current;
 mod piece;
