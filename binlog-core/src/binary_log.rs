@@ -369,9 +369,7 @@ fn walk_file(
                 });
             }
             EventType::ROTATE => match rotate::parse(event.body()) {
-                Some(to)
-                    if to.offset == FIRST_EVENT && to.file.sequence() == file.next().sequence() =>
-                {
+                Some(to) if to.offset == FIRST_EVENT && to.file == file.next() => {
                     rotate_to = Some(to)
                 }
                 Some(to) => {

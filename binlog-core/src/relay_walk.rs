@@ -198,19 +198,35 @@ impl RelayWalk {
             }
             Kind::Rotate { to } => {
                 self.builder.set_origin(event.header.server_id);
+                // No primary writes another one: the stream would go back, or leave files out.
+                let leads_on = to.offset == FIRST_EVENT
+                    && !self.builder.is_misread(event.checksum)
+                    && match self.builder.at() {
+                        Some(at) => to.file == at.file.next(),
+                        None => to.file.previous().is_none_or(|file| to.file == file.next()),
+                    };
+                if !leads_on {
+                    self.builder.lose_position();
+                    return;
+                }
                 if !self.is_next(event) {
                     self.place(event, source, to.file.previous());
+                    self.require_behind_head();
                 }
                 if self.builder.at().is_some() {
-                    self.builder
-                        .add(event, event.checksum, source, Some(to.clone()));
+                    self.builder.add(event, event.checksum, source, Some(to));
                     self.format_end = None;
                 }
             }
             Kind::Format => self.format(event, source),
             Kind::Data => {
+                if self.builder.is_misread(event.checksum) {
+                    self.builder.lose_position();
+                    return;
+                }
                 if !self.is_next(event) {
                     self.place(event, source, self.first_file.clone());
+                    self.require_behind_head();
                 }
                 if self.builder.at().is_some() {
                     self.builder.add(event, event.checksum, source, None);
@@ -259,6 +275,8 @@ impl RelayWalk {
             Some(at)
                 if at.file.next() == position.file
                     && position.offset == FIRST_EVENT
+                    // A file of which nothing was received has not ended, it is missing.
+                    && at.offset > FIRST_EVENT
                     && self.builder.tracker().open_since().is_none() =>
             {
                 Join::NextFile
@@ -275,6 +293,10 @@ impl RelayWalk {
         let Some(description) = FormatDescription::parse(event.bytes) else {
             return;
         };
+        if self.builder.is_misread(description.checksum) {
+            // The setting of a file never changes: this is another file, and nothing said which.
+            self.builder.lose_position();
+        }
         self.mariadb = description.is_mariadb();
         let reference = FormatRef {
             source,
@@ -311,7 +333,8 @@ impl RelayWalk {
     #[allow(clippy::cast_possible_truncation)]
     fn is_next(&self, event: &RawEvent<'_>) -> bool {
         self.builder.at().is_some_and(|at| {
-            (at.offset as u32).wrapping_add(event.header.event_size) == event.header.log_pos
+            at.offset != FIRST_EVENT
+                && (at.offset as u32).wrapping_add(event.header.event_size) == event.header.log_pos
         })
     }
 
@@ -353,6 +376,14 @@ impl RelayWalk {
                 .go_to(position, Join::Unstored, source, event.offset);
         } else {
             self.builder.found_at(position, source, event.offset);
+        }
+    }
+
+    /// Every file of a primary starts with its format description: where another event claims that place, nothing is
+    /// known of the stream.
+    fn require_behind_head(&mut self) {
+        if self.builder.at().is_some_and(|at| at.offset == FIRST_EVENT) {
+            self.builder.lose_position();
         }
     }
 

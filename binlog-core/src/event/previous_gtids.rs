@@ -44,7 +44,8 @@ pub fn parse(body: &[u8]) -> Option<GtidSet> {
 #[must_use]
 pub fn plausible_length(len: u64) -> bool {
     // Untagged: 8 + 24 per UUID + 16 per interval, at least one interval per UUID. With tags: 25 to 57 per UUID and tag.
-    match len.checked_sub(8) {
+    // No event is larger than the largest packet.
+    match len.checked_sub(8).filter(|&rest| rest <= 1 << 30) {
         Some(0) => true,
         Some(rest) if rest >= 40 && rest.is_multiple_of(8) => true,
         Some(rest) => rest >= 41,

@@ -10,7 +10,9 @@ pub fn parse(body: &[u8]) -> Option<BinlogPosition> {
     let offset = cursor.u64()?;
     let name = std::str::from_utf8(cursor.rest()).ok()?;
     let file: BinlogFileName = name.parse().ok()?;
-    (offset >= super::FIRST_EVENT).then(|| BinlogPosition::new(file, offset))
+    // No file is larger than an `i64` can tell: what follows can be added without overflow.
+    let plausible = offset >= super::FIRST_EVENT && i64::try_from(offset).is_ok();
+    plausible.then(|| BinlogPosition::new(file, offset))
 }
 
 /// The body of a Rotate to `position`.
@@ -32,5 +34,6 @@ mod tests {
         assert_eq!(parse(b"\x04\0\0\0\0\0\0\0"), None);
         assert_eq!(parse(b"\x04\0\0\0\0\0\0\0../x.000001"), None);
         assert_eq!(parse(b"\x03\0\0\0\0\0\0\0x.000001"), None);
+        assert_eq!(parse(b"\0\0\0\0\0\0\0\x80x.000001"), None);
     }
 }

@@ -71,6 +71,20 @@ impl MapBuilder {
         self.flowing = false;
     }
 
+    /// True if events under the setting `checksum` cannot follow what was received of the current file: one description
+    /// is at the head of a segment, and they would be misread behind it.
+    pub(crate) fn is_misread(&self, checksum: ChecksumAlgorithm) -> bool {
+        match (&self.format, self.pieces.last()) {
+            (Some(format), _) => format.checksum != checksum,
+            (None, Some(last)) => {
+                last.from < last.to
+                    && last.checksum != checksum
+                    && self.at.as_ref().is_some_and(|at| at.file == last.file)
+            }
+            (None, None) => false,
+        }
+    }
+
     /// The primary's server id as far as known.
     pub(crate) fn set_origin(&mut self, server_id: u32) {
         self.origin = Some(server_id);

@@ -67,10 +67,19 @@ impl Map {
             });
             if !covered {
                 kept.push(head);
-            } else if let Some(run) = kept
-                .iter_mut()
-                .find(|run| run.last().is_some_and(|l| l.end() == start))
-            {
+                continue;
+            }
+            let continued = kept
+                .iter()
+                .position(|run| run.last().is_some_and(|l| l.end() == start));
+            // What is held behind that place is newer.
+            let taken = kept.iter().enumerate().any(|(i, run)| {
+                Some(i) != continued
+                    && run
+                        .first()
+                        .is_some_and(|f| start <= f.start() && f.start() < end)
+            });
+            if !taken && let Some(run) = continued.and_then(|i| kept.get_mut(i)) {
                 // It continues what is held: the reader of this log stands there.
                 run.extend(head.into_iter().enumerate().map(|(i, mut piece)| {
                     if i == 0 {
@@ -130,7 +139,8 @@ impl Map {
                 out.push(piece);
                 continue;
             }
-            if piece.start() < *floor && piece.file == floor.file {
+            // Behind a Rotate its file holds nothing: one that newer events contradict is not kept.
+            if piece.start() < *floor && piece.file == floor.file && floor.offset < piece.to {
                 match self.state_at(&piece, floor.offset)? {
                     Some((after, last_whole)) => {
                         let end_at = self.physical(&piece, floor.offset)?;

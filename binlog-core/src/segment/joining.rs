@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::derive::Derived;
+use super::format_description::{FormatDescriptionPatch, patch_format_description};
 use super::manifest::{Manifest, ManifestExtent};
 use crate::error::LogError;
 use crate::event::{EventType, FIRST_EVENT, FormatDescription, rotate};
@@ -124,6 +125,9 @@ impl Joining {
                     };
                 }
             };
+            if event.offset == FIRST_EVENT {
+                self.check_head(path, &event, manifest)?;
+            }
             if let Some(extent) = extents.next_if(|extent| extent.segment_offset == event.offset) {
                 self.begin_extent(path, extent, source, part)?;
                 inside = Some(extent);
@@ -138,6 +142,30 @@ impl Joining {
                 None => self.framing(path, &event, source, part)?,
             }
         }
+    }
+
+    /// The format description that the manifest keeps is sent to servers in place of the one at the head: they may differ
+    /// in nothing but what a cut alters.
+    fn check_head(
+        &self,
+        path: &Path,
+        event: &RawEvent<'_>,
+        manifest: &Manifest,
+    ) -> Result<(), LogError> {
+        let Some(original) = self.originals.last().filter(|raw| !raw.is_empty()) else {
+            return Ok(());
+        };
+        let patch = FormatDescriptionPatch {
+            zero_created: manifest.range.from.offset > FIRST_EVENT,
+            zero_log_pos: false,
+        };
+        if patch_format_description(original, patch) == event.bytes {
+            return Ok(());
+        }
+        Err(LogError::BadManifest {
+            path: Manifest::path_for(path),
+            reason: "original_format_description is not that of the segment".to_owned(),
+        })
     }
 
     /// A format description at the head, or a made-up Rotate.
@@ -156,9 +184,12 @@ impl Joining {
             // A receiver's own events, and what only states a position: the walk followed them.
             _ if matches!(part, Part::Found(_)) => Ok(()),
             EventType::ROTATE if part.manifest().made_up_rotates.contains(&event.offset) => {
-                if let Some(to) = rotate::parse(event.body()) {
-                    self.builder.go_to(to, Join::NextFile, source, event.end());
-                }
+                let to = match rotate::parse(event.body()) {
+                    // The segment begins behind the Rotate that ends the one before.
+                    Some(to) if self.builder.at() == Some(&to) && to.offset == FIRST_EVENT => to,
+                    _ => self.leads_on(path, event)?,
+                };
+                self.builder.go_to(to, Join::NextFile, source, event.end());
                 Ok(())
             }
             other => Err(corrupt(
@@ -166,6 +197,24 @@ impl Joining {
                 event.offset,
                 "an event of one of the manifest's extents",
                 other.to_string(),
+            )),
+        }
+    }
+
+    /// Where a Rotate leads: to the next file and nowhere else.
+    fn leads_on(&self, path: &Path, event: &RawEvent<'_>) -> Result<BinlogPosition, LogError> {
+        let next = self
+            .builder
+            .at()
+            .map(|at| BinlogPosition::new(at.file.next(), FIRST_EVENT));
+        let to = rotate::parse(event.body());
+        match (to, next) {
+            (Some(to), Some(next)) if to == next => Ok(to),
+            (to, _) => Err(corrupt(
+                path,
+                event.offset,
+                "a ROTATE_EVENT to the next file",
+                to.map_or_else(|| "none".to_owned(), |to| to.to_string()),
             )),
         }
     }
@@ -257,14 +306,7 @@ impl Joining {
                 self.builder.add(event, checksum, source, None);
             }
             EventType::ROTATE => {
-                let to = rotate::parse(event.body()).ok_or_else(|| {
-                    corrupt(
-                        path,
-                        event.offset,
-                        "a ROTATE_EVENT that names a file",
-                        "none".to_owned(),
-                    )
-                })?;
+                let to = self.leads_on(path, event)?;
                 self.builder.add(event, event.checksum, source, Some(to));
             }
             _ => self.builder.add(event, event.checksum, source, None),
