@@ -49,6 +49,15 @@ fn the_manager_accepts_its_example() {
     let config = manager::config::load(&installed("manager.yaml", private.path())).unwrap();
     assert_eq!(config.cluster, "app1");
     assert_eq!(config.servers.len(), 3);
+    assert_eq!(config.hooks.commands.len(), 4);
+    for command in config.hooks.commands.values() {
+        let sample = Path::new(&command.program).file_name().unwrap();
+        assert!(
+            folder("hooks").join(sample).is_file(),
+            "{} is shipped",
+            command.program
+        );
+    }
 }
 
 #[test]

@@ -149,6 +149,11 @@ async fn act(
         .await?;
     let result = change(&run, &dead, forced.as_deref(), request, prepared, report).await;
     report.timeline(run.timeline());
+    if matches!(result, Err(FailoverError::NotUndone(_))) && run.hooks_ran() {
+        report.remarks(vec![
+            "what hooks did outside (address, power) is not undone: see to it by hand".to_owned(),
+        ]);
+    }
     report.finish(&result, started);
     send_report(&run, &dead, &result, report).await;
     let code = result

@@ -524,6 +524,7 @@ async fn every_end_of_every_hook_is_handled_as_documented() {
                 "{name}"
             );
             assert_eq!(world.servers["db1"].held_down_by, "", "{name}");
+            assert!(remarked(&report, "what hooks did outside"), "{name}");
             assert!(!story.read("calls").contains("--new_master_host"), "{name}");
         }
         if row.code == changed && row.calls == ALL_FOUR {

@@ -46,9 +46,18 @@ pub struct DeploymentSpec {
     pub servers: Vec<(usize, &'static str, Value)>,
     /// Keys of `failover:` in the manager's configuration.
     pub failover: Vec<(&'static str, Value)>,
+    /// `hooks:` in the manager's configuration.
+    pub hooks: Option<Value>,
 }
 
 impl DeploymentSpec {
+    /// With these hooks.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Value) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
     /// With this candidate setting of a server.
     #[must_use]
     pub fn candidate(mut self, server: usize, setting: &'static str) -> Self {
@@ -424,14 +433,18 @@ fn manager_yaml(
     for (key, value) in &spec.failover {
         failover[*key] = value.clone();
     }
-    Ok(json!({
+    let mut config = json!({
         "cluster": CLUSTER,
         "state_dir": dir.join("manager-state"),
         "tls": tls(dir, "m1"),
         "servers": servers,
         "monitor": { "user": MONITOR.user, "password_file": password },
         "failover": failover,
-    }))
+    });
+    if let Some(hooks) = &spec.hooks {
+        config["hooks"] = hooks.clone();
+    }
+    Ok(config)
 }
 
 impl Agent {

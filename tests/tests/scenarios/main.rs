@@ -6,6 +6,7 @@
 mod access;
 mod customer;
 mod dead_host;
+mod hooks;
 mod refusals;
 mod replay;
 mod support;
