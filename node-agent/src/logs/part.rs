@@ -11,8 +11,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use binlog_core::Manifest;
+use bytes::Bytes;
 use proto::v1::SegmentChunk;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -150,7 +152,7 @@ impl Part {
         self.length == self.expected.size
     }
 
-    /// Appends a chunk, or says why it is not the next one.
+    /// Appends a chunk, or says why it is not the next one. Its digest is the caller's business.
     fn append(&mut self, chunk: &SegmentChunk) -> Result<(), PartError> {
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
         if chunk.data.is_empty() || chunk.offset != self.length || end > self.expected.size {
@@ -172,25 +174,42 @@ impl Part {
         self.file
             .write_all(&chunk.data)
             .map_err(DurableError::io("write", &self.path))?;
-        self.hasher.update(&chunk.data);
         self.length = end;
         Ok(())
     }
 
     /// Appends what comes through `chunks` until it closes or a chunk is refused; tells the length through `written`.
-    /// Gives itself back in either case, to go on from where it is. Blocks.
+    /// Gives itself back in either case, to go on from where it is. Blocks. What is written is hashed by a second thread:
+    /// the digest alone takes as long as checksum and write together.
     pub(super) fn receive(
         mut self,
         mut chunks: mpsc::Receiver<SegmentChunk>,
         written: &Arc<AtomicU64>,
     ) -> (Self, Result<(), PartError>) {
-        while let Some(chunk) = chunks.blocking_recv() {
-            if let Err(error) = self.append(&chunk) {
-                return (self, Err(error));
+        let mut hasher = std::mem::take(&mut self.hasher);
+        let (to_digest, appended) = std::sync::mpsc::sync_channel::<Bytes>(DEPTH);
+        let received = thread::scope(|scope| {
+            let digest = thread::Builder::new()
+                .name("segment-digest".to_owned())
+                .spawn_scoped(scope, || {
+                    for data in appended {
+                        hasher.update(&data);
+                    }
+                });
+            if let Err(error) = digest {
+                return Err(DurableError::io("start a thread for", &self.path)(error).into());
             }
-            written.store(self.length, Ordering::Relaxed);
-        }
-        (self, Ok(()))
+            while let Some(chunk) = chunks.blocking_recv() {
+                self.append(&chunk)?;
+                written.store(self.length, Ordering::Relaxed);
+                // The digest thread ends only when this end is dropped, here and on every way out.
+                let _ = to_digest.send(chunk.data);
+            }
+            drop(to_digest);
+            Ok(())
+        });
+        self.hasher = hasher;
+        (self, received)
     }
 
     /// Makes the full part file the segment, and writes its manifest. On a wrong digest the part file is removed.
