@@ -226,11 +226,14 @@ impl Part {
         self.file
             .sync_all()
             .map_err(DurableError::io("sync", &self.path))?;
+        // One of another segment under this name must not vouch for the new bytes, should this end between the two.
+        let manifest = Manifest::path_for(&self.segment);
+        durable::remove(&manifest)?;
         fs::rename(&self.path, &self.segment).map_err(DurableError::io("rename", &self.path))?;
         if let Some(folder) = self.segment.parent() {
             durable::sync_directory(folder)?;
         }
-        durable::write(&Manifest::path_for(&self.segment), manifest_json)?;
+        durable::write(&manifest, manifest_json)?;
         Ok(self.segment)
     }
 }

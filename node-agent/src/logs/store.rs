@@ -171,9 +171,12 @@ impl SegmentStore {
         let manifest_json = fs::read(&sidecar).map_err(DurableError::io("read", &sidecar))?;
         let manifest = Manifest::from_json(&manifest_json, &sidecar)
             .map_err(|error| bad(crate::error::chain(&error)))?;
-        let size = fs::metadata(&path)
-            .map_err(DurableError::io("read", &path))?
-            .len();
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            // A manifest alone, which a cut leaves that ended between its two renames: nothing is here yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown()),
+            Err(error) => return Err(DurableError::io("read", &path)(error).into()),
+        };
         if size != manifest.size {
             return Err(bad(format!(
                 "the segment has {size} bytes, the manifest says {}",

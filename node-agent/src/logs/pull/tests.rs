@@ -308,10 +308,49 @@ async fn what_an_earlier_run_left_is_used_or_replaced_but_never_trusted() {
         let world = World::new(provider.address, bytes.clone());
         world.store.prepare("app1", "op-1").unwrap();
         std::fs::write(world.part(), left).unwrap();
+        // A manifest without its segment vouches for nothing, even the right one.
+        let manifest = Manifest::path_for(&world.segment());
+        std::fs::write(manifest, &world.pull.manifest_json).unwrap();
         world.pull().await.unwrap();
         world.assert_arrived();
         assert_eq!(provider.offsets(), asked, "{} bytes were left", left.len());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_under_a_name_that_was_taken_never_has_the_manifest_of_the_other() {
+    let (bytes, other) = (random(11), random(12));
+    let served = bytes.clone();
+    let provider = Scripted::start(move |_, offset| acts(rest(&served, offset))).await;
+    let world = World::new(provider.address, bytes);
+    let manifest_of_other = World::new(provider.address, other.clone())
+        .pull
+        .manifest_json;
+    let manifest = Manifest::path_for(&world.segment());
+    world.store.prepare("app1", "op-1").unwrap();
+    // The step between the two cannot be done: nothing may vouch for what is there.
+    std::fs::create_dir(world.segment()).unwrap();
+    std::fs::write(&manifest, &manifest_of_other).unwrap();
+    let error = world.pull().await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            PullError::Part {
+                source: PartError::Durable(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!manifest.exists());
+    // It can again, and the other one is there whole: all that arrived is still there, and replaces it.
+    std::fs::remove_dir(world.segment()).unwrap();
+    std::fs::write(world.segment(), other).unwrap();
+    std::fs::write(&manifest, manifest_of_other).unwrap();
+    world.pull().await.unwrap();
+    world.assert_arrived();
+    assert!(std::fs::read(manifest).unwrap() == world.pull.manifest_json);
+    assert_eq!(provider.offsets(), at(&[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
