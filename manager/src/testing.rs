@@ -148,11 +148,7 @@ pub(crate) fn config(servers: usize) -> ClusterConfig {
                 ignore_fail: false,
             })
             .collect(),
-        monitor: MonitorConfig {
-            user: None,
-            password: None,
-            ping_timeout: std::time::Duration::from_secs(1),
-        },
+        monitor: MonitorConfig::default(),
         failover: FailoverPolicy::default(),
         hooks: crate::hooks::HookSettings::none(),
     }
@@ -173,6 +169,8 @@ pub(crate) fn snapshot(replicas: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         servers,
         ping: Ping::Refused,
+        ports: vec![],
+        stalled: None,
         claims: vec![],
     }
 }

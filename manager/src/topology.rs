@@ -216,6 +216,8 @@ pub struct Assurances<'a> {
     pub primary_is_off: bool,
     /// A server that an earlier run for the same dead primary has promoted.
     pub promoted: Option<&'a str>,
+    /// Primaries that earlier failovers replaced: they count only as replicas of this one.
+    pub deposed: &'a [String],
 }
 
 /// Sorts the servers of a snapshot.
@@ -244,7 +246,7 @@ pub fn sort(
         return Err(Refusal::NotDead {
             server: dead.name.clone(),
             verdict,
-            seen: what_was_seen(&evidence),
+            seen: verdict::seen(&evidence),
         });
     }
     let mut survivors: Vec<Survivor> = Vec::new();
@@ -252,6 +254,8 @@ pub fn sort(
     let promoted = assurances
         .promoted
         .and_then(|name| config.servers.iter().find(|s| s.name == name));
+    let is_deposed = |server: &ServerConfig| assurances.deposed.contains(&server.name);
+    let identity = dead_facts.and_then(|f| f.identity.clone());
     for server in config.servers.iter().filter(|s| s.name != dead.name) {
         match survivor(server, snapshot) {
             Err(Refusal::NotAReplica { .. }) if promoted.is_some_and(|p| p.name == server.name) => {
@@ -264,7 +268,20 @@ pub fn sort(
             {
                 following.push(found.server);
             }
+            Ok(found)
+                if is_deposed(server) && !replicates_from(&found, dead, identity.as_ref()) =>
+            {
+                left_aside.push(LeftAside {
+                    server: found.server,
+                    why: "an earlier failover replaced it, and it does not follow this primary"
+                        .to_owned(),
+                });
+            }
             Ok(found) => survivors.push(found),
+            Err(refusal) if is_deposed(server) => left_aside.push(LeftAside {
+                server: server.name.clone(),
+                why: format!("an earlier failover replaced it: {refusal}"),
+            }),
             Err(refusal) if server.ignore_fail => left_aside.push(LeftAside {
                 server: server.name.clone(),
                 why: refusal.to_string(),
@@ -272,7 +289,6 @@ pub fn sort(
             Err(refusal) => return Err(refusal),
         }
     }
-    let identity = dead_facts.and_then(|f| f.identity.clone());
     for survivor in &survivors {
         if !replicates_from(survivor, dead, identity.as_ref()) {
             return Err(Refusal::NotThePrimary {
@@ -310,6 +326,7 @@ pub fn evidence(dead: &ServerConfig, snapshot: &Snapshot) -> Evidence {
             Some(facts) => AgentEvidence::Answered {
                 process: facts.process,
                 sql_alive: facts.sql_alive(),
+                stalled: snapshot.stalled.clone(),
             },
             None => AgentEvidence::NoAnswer,
         },
@@ -319,44 +336,25 @@ pub fn evidence(dead: &ServerConfig, snapshot: &Snapshot) -> Evidence {
             .filter(|s| s.server != dead.name)
             .filter_map(|s| {
                 let facts = s.facts.as_ref().ok()?;
+                let port = snapshot
+                    .ports
+                    .iter()
+                    .find(|(server, _)| *server == s.server)
+                    .map(|(_, port)| *port);
                 // During a replay the receiver is connected to the local source.
-                if facts.unfinished_replay.is_some() {
-                    return None;
-                }
-                Some(ReplicaEvidence {
+                let receiver = facts
+                    .replica
+                    .as_ref()
+                    .filter(|_| facts.unfinished_replay.is_none())
+                    .map(|r| r.receiver);
+                (receiver.is_some() || port.is_some()).then(|| ReplicaEvidence {
                     server: s.server.clone(),
-                    receiver: facts.replica.as_ref()?.receiver,
+                    receiver,
+                    port,
                 })
             })
             .collect(),
     }
-}
-
-fn what_was_seen(evidence: &Evidence) -> String {
-    let agent = match &evidence.agent {
-        AgentEvidence::NoAnswer => "its agent does not answer".to_owned(),
-        AgentEvidence::Answered {
-            sql_alive: true, ..
-        } => "its agent reaches it by SQL".to_owned(),
-        AgentEvidence::Answered { process, .. } => match process {
-            crate::facts::Process::Running => "its process runs".to_owned(),
-            crate::facts::Process::NotRunning => "its process does not run".to_owned(),
-            crate::facts::Process::Unknown => "its agent cannot see the process".to_owned(),
-        },
-    };
-    let replicas: Vec<String> = evidence
-        .replicas
-        .iter()
-        .map(|r| {
-            let state = match r.receiver {
-                crate::facts::Receiver::Running => "connected",
-                crate::facts::Receiver::Connecting => "trying to connect",
-                crate::facts::Receiver::Stopped => "stopped",
-            };
-            format!("{} is {state}", r.server)
-        })
-        .collect();
-    format!("{}; {agent}; {}", evidence.ping, replicas.join(", "))
 }
 
 fn survivor(server: &ServerConfig, snapshot: &Snapshot) -> Result<Survivor, Refusal> {
@@ -399,7 +397,7 @@ fn survivor(server: &ServerConfig, snapshot: &Snapshot) -> Result<Survivor, Refu
     })
 }
 
-fn source_address(replica: &Replica) -> HostPort {
+pub(crate) fn source_address(replica: &Replica) -> HostPort {
     HostPort {
         host: replica.source_host.clone(),
         port: replica.source_port,
@@ -430,7 +428,7 @@ fn replicates_from(survivor: &Survivor, dead: &ServerConfig, identity: Option<&I
         && replica.source_port == dead.address.port
 }
 
-fn same_address(one: &HostPort, other: &HostPort) -> bool {
+pub(crate) fn same_address(one: &HostPort, other: &HostPort) -> bool {
     if one.port != other.port {
         return false;
     }

@@ -1,6 +1,9 @@
 //! What became of a primary: a pure judgement over evidence from the manager, the primary's agent and the replicas.
 //!
-//! Invariant: any sign of life decides for life. A server that only the manager cannot reach is `isolated`, never dead.
+//! Invariant: any sign of life decides for life, with one exception: a server whose data disk completes no write is hung,
+//! whatever it answers from memory. A server that only the manager cannot reach is `isolated`, never dead. The table of
+//! cases is in the tests and in `deploy/OPERATIONS.md`; a test compares the two. How long the evidence must last is not
+//! judged here: the monitor's limits say that.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +17,7 @@ pub enum Ping {
     Answered,
     /// It refused, in a way that only a living server does (too many connections, access denied, ..).
     AnsweredError {
-        /// MySQL error number.
+        /// MySQL error number; 0 if the server spoke a login that this program does not.
         errno: u16,
         /// Its text.
         text: String,
@@ -54,6 +57,15 @@ impl std::fmt::Display for Ping {
     }
 }
 
+/// A directory of mysqld in which a small write and fsync does not complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalled {
+    /// The directory.
+    pub directory: String,
+    /// For how long, milliseconds.
+    pub silent_ms: u64,
+}
+
 /// What the primary's own agent says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "agent", rename_all = "snake_case")]
@@ -64,9 +76,26 @@ pub enum AgentEvidence {
         process: Process,
         /// SQL answered through the local socket.
         sql_alive: bool,
+        /// The data disk completes no write, for longer than the limit; `None` if it does, or nobody looked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stalled: Option<Stalled>,
     },
     /// The agent did not answer.
     NoAnswer,
+}
+
+/// What the primary's MySQL port answered to a replica's agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Port {
+    /// A handshake or an error packet: a MySQL server.
+    Answered,
+    /// The connection was refused.
+    Refused,
+    /// Nothing within the limit, or no route.
+    NoAnswer,
+    /// Something that is no MySQL server, or the connection was closed.
+    Unclear,
 }
 
 /// What one replica sees of the primary.
@@ -74,8 +103,11 @@ pub enum AgentEvidence {
 pub struct ReplicaEvidence {
     /// The replica.
     pub server: String,
-    /// Its receiver.
-    pub receiver: Receiver,
+    /// Its receiver; `None` if it could not be told.
+    pub receiver: Option<Receiver>,
+    /// What the primary's port answered to its agent; `None` if the agent was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
 }
 
 /// Everything that is known of a primary's life.
@@ -97,11 +129,11 @@ pub enum Verdict {
     Alive,
     /// mysqld is down, its host answers.
     ServerDead,
-    /// Neither mysqld nor its host answer, and no replica is connected.
+    /// Neither mysqld nor its host answer anybody.
     HostDead,
     /// The manager cannot reach it, others can or may.
     Isolated,
-    /// The process runs and answers nobody.
+    /// The process runs and answers nobody, or its data disk stands still.
     Hung,
     /// The evidence does not tell.
     Unknown,
@@ -130,192 +162,195 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// Why a verdict was reached; one verdict may have several reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It answered the manager.
+    AnswersManager,
+    /// Its data disk completes no write.
+    DiskStalled,
+    /// It answers its own agent.
+    AnswersAgent,
+    /// Its agent sees that no process runs.
+    ProcessGone,
+    /// Its agent sees a process that answers nobody.
+    ProcessSilent,
+    /// Its port answers a replica's agent.
+    AnswersReplica,
+    /// A replica says that it is connected, and its agent could not be asked to try.
+    ReplicaConnected,
+    /// Its port refuses, and nobody is connected.
+    PortClosed,
+    /// Neither it nor its agent answer, and no replica's agent can connect.
+    NobodyReaches,
+    /// Nobody else could be asked.
+    NobodyToAsk,
+    /// Its agent answers and cannot see the process.
+    AgentBlind,
+    /// Its port answered something that is no MySQL.
+    PortUnclear,
+}
+
+impl Reason {
+    /// The verdict that follows.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::AnswersManager => Verdict::Alive,
+            Self::DiskStalled | Self::ProcessSilent => Verdict::Hung,
+            Self::AnswersAgent
+            | Self::AnswersReplica
+            | Self::ReplicaConnected
+            | Self::NobodyToAsk => Verdict::Isolated,
+            Self::ProcessGone | Self::PortClosed => Verdict::ServerDead,
+            Self::NobodyReaches => Verdict::HostDead,
+            Self::AgentBlind | Self::PortUnclear => Verdict::Unknown,
+        }
+    }
+
+    /// What to tell an operator, after "SERVER is VERDICT: ".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AnswersManager => "it answers the manager",
+            Self::DiskStalled => "its data disk completes no write, whatever it still answers",
+            Self::AnswersAgent => "its own agent reaches it; only the manager cannot",
+            Self::ProcessGone => "its agent sees that mysqld does not run",
+            Self::ProcessSilent => "mysqld runs and answers neither its agent nor the manager",
+            Self::AnswersReplica => {
+                "it answers a replica's agent; only the manager cannot reach it"
+            }
+            Self::ReplicaConnected => "a replica says that it is still connected",
+            Self::PortClosed => "its port is closed and nobody is connected",
+            Self::NobodyReaches => "neither it nor its agent answer, and no replica reaches it",
+            Self::NobodyToAsk => "the manager reaches nobody: it may be cut off itself",
+            Self::AgentBlind => "its agent cannot see the process, and nothing answers",
+            Self::PortUnclear => {
+                "its port answers a replica's agent with something that is no MySQL"
+            }
+        }
+    }
+}
+
 /// Weighs the evidence.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Verdict {
-    if evidence.ping.is_alive() {
-        return Verdict::Alive;
+    weigh(evidence).verdict()
+}
+
+/// Weighs the evidence, and says what decided.
+#[must_use]
+pub fn weigh(evidence: &Evidence) -> Reason {
+    if let AgentEvidence::Answered {
+        process: Process::Running,
+        stalled: Some(_),
+        ..
+    } = &evidence.agent
+    {
+        return Reason::DiskStalled;
     }
-    // A receiver may believe in a connection for as long as slave_net_timeout after a host vanished, so it counts only
-    // where nobody on the host can say more.
-    let somebody_connected = evidence
-        .replicas
-        .iter()
-        .any(|r| r.receiver == Receiver::Running);
+    if evidence.ping.is_alive() {
+        return Reason::AnswersManager;
+    }
     match &evidence.agent {
         AgentEvidence::Answered {
             sql_alive: true, ..
-        } => Verdict::Isolated,
+        } => Reason::AnswersAgent,
         AgentEvidence::Answered {
             process: Process::NotRunning,
             ..
-        } => Verdict::ServerDead,
+        } => Reason::ProcessGone,
         AgentEvidence::Answered {
             process: Process::Running,
             ..
-        } => Verdict::Hung,
+        } => Reason::ProcessSilent,
         AgentEvidence::Answered {
             process: Process::Unknown,
             ..
-        } => match (&evidence.ping, somebody_connected) {
-            (_, true) => Verdict::Isolated,
-            (Ping::Refused, false) => Verdict::ServerDead,
-            (_, false) => Verdict::Unknown,
-        },
-        AgentEvidence::NoAnswer => match (&evidence.ping, somebody_connected) {
-            (_, true) => Verdict::Isolated,
-            (Ping::Refused, false) => Verdict::ServerDead,
-            (Ping::NoAnswer { .. } | Ping::Failed { .. }, false) => Verdict::HostDead,
-            // Alive pings have returned above.
-            (Ping::Answered | Ping::AnsweredError { .. }, false) => Verdict::Alive,
-        },
+        } => from_outside(evidence, Reason::AgentBlind),
+        AgentEvidence::NoAnswer if evidence.replicas.is_empty() => {
+            from_outside(evidence, Reason::NobodyToAsk)
+        }
+        AgentEvidence::NoAnswer => from_outside(evidence, Reason::NobodyReaches),
     }
+}
+
+/// Where nobody on the host can tell: what the port says to others, then to the manager.
+fn from_outside(evidence: &Evidence, otherwise: Reason) -> Reason {
+    let port = |wanted| evidence.replicas.iter().any(|r| r.port == Some(wanted));
+    // A receiver may believe in a connection for as long as slave_net_timeout after a host vanished, so it counts only
+    // where its agent did not try to connect.
+    let connected = evidence
+        .replicas
+        .iter()
+        .any(|r| r.port.is_none() && r.receiver == Some(Receiver::Running));
+    if port(Port::Answered) {
+        Reason::AnswersReplica
+    } else if connected {
+        Reason::ReplicaConnected
+    } else if port(Port::Unclear) {
+        Reason::PortUnclear
+    } else if evidence.ping == Ping::Refused || port(Port::Refused) {
+        Reason::PortClosed
+    } else {
+        otherwise
+    }
+}
+
+/// Everything that was seen, in one line.
+#[must_use]
+pub fn seen(evidence: &Evidence) -> String {
+    let agent = match &evidence.agent {
+        AgentEvidence::NoAnswer => "its agent does not answer".to_owned(),
+        AgentEvidence::Answered {
+            stalled: Some(stalled),
+            ..
+        } => format!(
+            "its agent cannot complete a write in {} for {} ms",
+            stalled.directory, stalled.silent_ms
+        ),
+        AgentEvidence::Answered {
+            sql_alive: true, ..
+        } => "its agent reaches it by SQL".to_owned(),
+        AgentEvidence::Answered { process, .. } => match process {
+            Process::Running => "its process runs".to_owned(),
+            Process::NotRunning => "its process does not run".to_owned(),
+            Process::Unknown => "its agent cannot see the process".to_owned(),
+        },
+    };
+    let replicas = evidence.replicas.iter().map(|r| {
+        let receiver = match r.receiver {
+            Some(Receiver::Running) => "connected",
+            Some(Receiver::Connecting) => "trying to connect",
+            Some(Receiver::Stopped) => "stopped",
+            None => "unknown",
+        };
+        let port = match r.port {
+            None => "",
+            Some(Port::Answered) => ", its agent is answered",
+            Some(Port::Refused) => ", its agent is refused",
+            Some(Port::NoAnswer) => ", its agent gets no answer",
+            Some(Port::Unclear) => ", its agent is answered by something that is no MySQL",
+        };
+        format!("{} is {receiver}{port}", r.server)
+    });
+    let mut parts = vec![evidence.ping.to_string(), agent];
+    parts.extend(replicas);
+    parts.join("; ")
+}
+
+/// The sentence for an operator.
+#[must_use]
+pub fn sentence(server: &str, evidence: &Evidence) -> String {
+    let reason = weigh(evidence);
+    format!(
+        "{server} is {}: {} ({})",
+        reason.verdict(),
+        reason.words(),
+        seen(evidence)
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn evidence(ping: Ping, agent: AgentEvidence, receivers: &[Receiver]) -> Evidence {
-        Evidence {
-            ping,
-            agent,
-            replicas: receivers
-                .iter()
-                .enumerate()
-                .map(|(i, r)| ReplicaEvidence {
-                    server: format!("db{i}"),
-                    receiver: *r,
-                })
-                .collect(),
-        }
-    }
-
-    fn answered(process: Process, sql_alive: bool) -> AgentEvidence {
-        AgentEvidence::Answered { process, sql_alive }
-    }
-
-    #[test]
-    fn table_of_verdicts() {
-        use Process::{NotRunning, Running};
-        use Receiver::{Connecting, Running as Connected, Stopped};
-        let no_answer = || Ping::NoAnswer { limit_ms: 1000 };
-        let failed = || Ping::Failed {
-            text: "no route".into(),
-        };
-        let denied = || Ping::AnsweredError {
-            errno: 1045,
-            text: "denied".into(),
-        };
-        let none = || AgentEvidence::NoAnswer;
-        let table = [
-            // A living server is alive whatever others say.
-            (Ping::Answered, none(), vec![Stopped], Verdict::Alive),
-            (
-                Ping::Answered,
-                answered(NotRunning, false),
-                vec![Connecting],
-                Verdict::Alive,
-            ),
-            (denied(), none(), vec![Connecting], Verdict::Alive),
-            // The agent sees no process: dead, even if a replica has not noticed yet.
-            (
-                Ping::Refused,
-                answered(NotRunning, false),
-                vec![Connecting],
-                Verdict::ServerDead,
-            ),
-            (
-                no_answer(),
-                answered(NotRunning, false),
-                vec![Connected],
-                Verdict::ServerDead,
-            ),
-            // The agent reaches it, we do not.
-            (
-                no_answer(),
-                answered(Running, true),
-                vec![Connecting],
-                Verdict::Isolated,
-            ),
-            (
-                Ping::Refused,
-                answered(Running, true),
-                vec![],
-                Verdict::Isolated,
-            ),
-            // A process that answers nobody.
-            (
-                no_answer(),
-                answered(Running, false),
-                vec![Connected],
-                Verdict::Hung,
-            ),
-            (
-                Ping::Refused,
-                answered(Running, false),
-                vec![Connecting],
-                Verdict::Hung,
-            ),
-            // The agent does not know the process.
-            (
-                Ping::Refused,
-                answered(Process::Unknown, false),
-                vec![Connecting],
-                Verdict::ServerDead,
-            ),
-            (
-                no_answer(),
-                answered(Process::Unknown, false),
-                vec![Connecting],
-                Verdict::Unknown,
-            ),
-            (
-                no_answer(),
-                answered(Process::Unknown, false),
-                vec![Connected],
-                Verdict::Isolated,
-            ),
-            // No agent.
-            (
-                Ping::Refused,
-                none(),
-                vec![Connecting, Stopped],
-                Verdict::ServerDead,
-            ),
-            (Ping::Refused, none(), vec![Connected], Verdict::Isolated),
-            (
-                no_answer(),
-                none(),
-                vec![Connecting, Connecting],
-                Verdict::HostDead,
-            ),
-            (
-                no_answer(),
-                none(),
-                vec![Connecting, Connected],
-                Verdict::Isolated,
-            ),
-            (failed(), none(), vec![Stopped], Verdict::HostDead),
-            (failed(), none(), vec![], Verdict::HostDead),
-        ];
-        for (ping, agent, receivers, expected) in table {
-            let evidence = evidence(ping, agent, &receivers);
-            assert_eq!(judge(&evidence), expected, "{evidence:?}");
-        }
-    }
-
-    #[test]
-    fn only_death_and_hanging_allow_a_failover() {
-        for (verdict, allowed) in [
-            (Verdict::Alive, false),
-            (Verdict::ServerDead, true),
-            (Verdict::HostDead, true),
-            (Verdict::Isolated, false),
-            (Verdict::Hung, true),
-            (Verdict::Unknown, false),
-        ] {
-            assert_eq!(verdict.allows_failover(), allowed, "{verdict}");
-        }
-    }
-}
+mod tests;

@@ -66,6 +66,10 @@ impl AgentClient {
         &self.servers
     }
 
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.endpoint.name
     }

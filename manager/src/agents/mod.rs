@@ -11,6 +11,8 @@ mod logs;
 mod replication;
 mod stream;
 mod values;
+mod watch;
+mod watched;
 
 pub use client::AgentClient;
 pub use connect::{AgentUnreachable, ServerAtAgent, connect};
@@ -20,6 +22,7 @@ pub use values::{
     Applied, Claim, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,
     StoppedReceiver,
 };
+pub use watch::StateStream;
 
 use proto::status::CallError;
 

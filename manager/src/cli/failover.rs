@@ -1,7 +1,7 @@
 //! `failover`: one failover, now, by this process alone.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -40,6 +40,9 @@ pub(super) struct FailoverArgs {
     /// State that the old primary is switched off, where its host cannot be asked.
     #[arg(long)]
     primary_is_off: bool,
+    /// Go on although the last failover was a short while ago, or was broken off, or too many clusters fail over.
+    #[arg(long)]
+    ignore_last_failover: bool,
     /// Form of the report on stdout.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -76,6 +79,8 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
         yes: args.yes,
         accept_loss: args.accept_loss,
         primary_is_off: args.primary_is_off,
+        ignore_last_failover: args.ignore_last_failover,
+        ..Request::default()
     };
     let mut terminal = Terminal::of_stdin();
     let surroundings = Surroundings {
@@ -89,7 +94,7 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
     let report = runtime.block_on(failover::run(config, &request, surroundings));
     let shown = show(&report, args.format, streams);
     let saved = match &args.report {
-        Some(path) => save(&report, path),
+        Some(path) => report::save(&report, path),
         None => Ok(()),
     };
     for failed in [shown, saved].into_iter().filter_map(Result::err) {
@@ -109,20 +114,4 @@ fn show(report: &Report, format: Format, streams: &mut Streams<'_>) -> std::io::
             writeln!(streams.out)
         }
     }
-}
-
-/// Temporary file, fsync, rename, fsync of the folder.
-fn save(report: &Report, path: &Path) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let mut file = std::fs::File::create(&temporary)?;
-    serde_json::to_writer_pretty(&mut file, report)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    std::fs::File::open(dir)?.sync_all()
 }

@@ -6,6 +6,7 @@
 
 mod durations;
 mod hooks;
+mod monitor;
 mod raw;
 mod raw_hooks;
 mod resolved;
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 
 pub use secret::Secret;
 
+pub use monitor::{MonitorConfig, PingType};
 pub use resolved::{
-    AgentEndpoint, Candidacy, ClusterConfig, FailoverPolicy, HostPort, MonitorConfig, Security,
-    ServerConfig, UnreachableLog,
+    AgentEndpoint, Candidacy, ClusterConfig, FailoverPolicy, HostPort, Security, ServerConfig,
+    UnreachableLog,
 };
 
 /// Why a configuration cannot be used. Nothing was tried.

@@ -50,9 +50,38 @@ pub(super) enum Candidate {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Monitor {
+    pub(super) preset: Option<Preset>,
     pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
+    pub(super) ping_type: Option<PingType>,
+    pub(super) ping_interval: Option<String>,
     pub(super) ping_timeout: Option<String>,
+    pub(super) ping_failures: Option<u32>,
+    pub(super) agent_heartbeat: Option<String>,
+    pub(super) probe_timeout: Option<String>,
+    pub(super) host_limit: Option<String>,
+    pub(super) hang_limit: Option<String>,
+    pub(super) readiness_interval: Option<String>,
+}
+
+/// `monitor.preset`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Preset {
+    Lan,
+    Mha,
+}
+
+/// `monitor.ping_type`, in MHA's letters or small ones.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum PingType {
+    #[serde(alias = "select")]
+    Select,
+    #[serde(alias = "connect")]
+    Connect,
+    #[serde(alias = "insert")]
+    Insert,
 }
 
 /// `failover`.
@@ -67,6 +96,9 @@ pub(super) struct Failover {
     pub(super) check_delay: Option<bool>,
     pub(super) max_delay_bytes: Option<u64>,
     pub(super) latest_priority: Option<bool>,
+    pub(super) last_failover_window: Option<String>,
+    pub(super) fleet_limit: Option<u32>,
+    pub(super) fleet_window: Option<String>,
 }
 
 /// `failover.on_unreachable_log`.

@@ -11,7 +11,7 @@ use proto::identity::{Identity, Role};
 use proto::tls::TlsMaterial;
 use serde::{Deserialize, Serialize};
 
-use super::secret::{self, Secret};
+use super::monitor::{self, MonitorConfig};
 use super::{ConfigError, durations, hooks, raw};
 use crate::hooks::HookSettings;
 use crate::hooks::init_conf_load::Loaded;
@@ -20,6 +20,8 @@ const DEFAULT_STATE_DIR: &str = "/var/lib/mha-manager";
 const DEFAULT_PORT: u16 = 3306;
 /// MHA's limit: a replica whose applier is further behind is no candidate.
 const DEFAULT_MAX_DELAY_BYTES: u64 = 100_000_000;
+/// More failovers than this in a few minutes are no coincidence: the trouble is elsewhere.
+const DEFAULT_FLEET_LIMIT: u32 = 3;
 
 /// A server's address as people and replicas write it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,17 +125,6 @@ pub struct ServerConfig {
     pub ignore_fail: bool,
 }
 
-/// The manager's SQL ping.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MonitorConfig {
-    /// MySQL user; with none, a refused login still proves life.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<Secret>,
-    /// Longest time for connect, login and answer.
-    pub ping_timeout: Duration,
-}
-
 /// How a failover behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailoverPolicy {
@@ -153,6 +144,12 @@ pub struct FailoverPolicy {
     pub max_delay_bytes: u64,
     /// Prefer the replica that received most (MHA: `latest_priority`).
     pub latest_priority: bool,
+    /// No further failover of this cluster for so long after one (MHA: `last_failover_minute`).
+    pub last_failover_window: Duration,
+    /// No more failovers than this of all clusters ..
+    pub fleet_limit: u32,
+    /// .. within this time.
+    pub fleet_window: Duration,
 }
 
 impl Default for FailoverPolicy {
@@ -166,6 +163,9 @@ impl Default for FailoverPolicy {
             check_delay: true,
             max_delay_bytes: DEFAULT_MAX_DELAY_BYTES,
             latest_priority: true,
+            last_failover_window: Duration::from_secs(8 * 3600),
+            fleet_limit: DEFAULT_FLEET_LIMIT,
+            fleet_window: Duration::from_secs(600),
         }
     }
 }
@@ -289,20 +289,22 @@ pub(super) fn resolve(
         check_delay: f.check_delay.unwrap_or(defaults.check_delay),
         max_delay_bytes: f.max_delay_bytes.unwrap_or(defaults.max_delay_bytes),
         latest_priority: f.latest_priority.unwrap_or(defaults.latest_priority),
-    };
-    let monitor = MonitorConfig {
-        user: raw.monitor.user,
-        password: match (hooks::loaded_password(loaded), raw.monitor.password_file) {
-            (Some(password), _) => Some(password),
-            (None, Some(file)) => Some(secret::read(&check.relative(file))?),
-            (None, None) => None,
+        last_failover_window: check.duration(
+            "failover.last_failover_window",
+            f.last_failover_window,
+            defaults.last_failover_window,
+        )?,
+        fleet_limit: match f.fleet_limit.unwrap_or(defaults.fleet_limit) {
+            0 => return Err(check.bad("failover.fleet_limit", "a number above 0", "0")),
+            limit => limit,
         },
-        ping_timeout: check.duration(
-            "monitor.ping_timeout",
-            raw.monitor.ping_timeout,
-            Duration::from_secs(1),
+        fleet_window: check.duration(
+            "failover.fleet_window",
+            f.fleet_window,
+            defaults.fleet_window,
         )?,
     };
+    let monitor = monitor::resolve(&check, raw.monitor, hooks::loaded_password(loaded))?;
     let hooks = hooks::resolve(&check, raw.hooks, loaded, &servers, &monitor)?;
     Ok(ClusterConfig {
         file: path.to_owned(),

@@ -138,6 +138,79 @@ fn bad_files_are_refused_with_key_or_line() {
 }
 
 #[test]
+fn monitors_have_presets_whose_numbers_may_be_changed_one_by_one() {
+    let monitor = |keys: &str| {
+        load_text(&format!("{GOOD}monitor: {{ {keys} }}\n"))
+            .map(|c| c.monitor)
+            .map_err(|e| e.to_string())
+    };
+    let lan = monitor("").unwrap();
+    assert_eq!(lan, MonitorConfig::default());
+    assert_eq!((lan.ping_type, lan.ping_failures), (PingType::Select, 2));
+    let mha = monitor("preset: mha").unwrap();
+    assert_eq!(mha.ping_interval, Duration::from_secs(3));
+    assert_eq!(mha.ping_failures, 4);
+    let mixed = monitor("preset: mha, ping_interval: 1s, ping_type: INSERT").unwrap();
+    assert_eq!(mixed.ping_interval, Duration::from_secs(1));
+    assert_eq!(
+        (mixed.ping_type, mixed.ping_failures),
+        (PingType::Insert, 4)
+    );
+    assert_eq!(
+        monitor("ping_type: connect").unwrap().ping_type,
+        PingType::Connect
+    );
+    for (keys, expected) in [
+        (
+            "ping_failures: 0",
+            "monitor.ping_failures: expected a number",
+        ),
+        (
+            "ping_interval: 3",
+            "monitor.ping_interval: expected a duration",
+        ),
+        ("ping_intervall: 3s", "did you mean `ping_interval`?"),
+        ("agent_heartbeat: 5ms", "monitor.agent_heartbeat: expected"),
+        ("probe_timeout: 31s", "monitor.probe_timeout: expected"),
+        (
+            "host_limit: 700ms",
+            "monitor.host_limit: expected more than three",
+        ),
+    ] {
+        let error = monitor(keys).unwrap_err();
+        assert!(error.contains(expected), "{keys}: {error}");
+    }
+    assert!(monitor("preset: wan").is_err());
+    assert!(monitor("ping_type: UPDATE").is_err());
+}
+
+#[test]
+fn not_acting_has_its_own_numbers() {
+    let config = load_text(GOOD).unwrap();
+    assert_eq!(
+        config.failover.last_failover_window,
+        Duration::from_secs(8 * 3600)
+    );
+    assert_eq!(config.failover.fleet_limit, 3);
+    let text = GOOD.replacen(
+        "save_timeout: 5s",
+        "last_failover_window: 1h\n  fleet_limit: 7\n  fleet_window: 1m",
+        1,
+    );
+    let policy = load_text(&text).unwrap().failover;
+    assert_eq!(policy.last_failover_window, Duration::from_secs(3600));
+    assert_eq!(policy.fleet_limit, 7);
+    assert_eq!(policy.fleet_window, Duration::from_secs(60));
+    let none = GOOD.replacen("save_timeout: 5s", "fleet_limit: 0", 1);
+    assert!(
+        load_text(&none)
+            .unwrap_err()
+            .to_string()
+            .contains("failover.fleet_limit")
+    );
+}
+
+#[test]
 fn one_server_is_no_cluster() {
     let text = GOOD
         .lines()

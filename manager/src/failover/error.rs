@@ -4,6 +4,7 @@ use crate::agents::AgentCallError;
 use crate::execute::{ClaimRefused, StepError};
 use crate::exit_code::ExitCode;
 use crate::facts::LogEnd;
+use crate::guard::Blocked;
 use crate::journal::JournalError;
 use crate::observe::StoredClaim;
 use crate::plan::PlanError;
@@ -79,6 +80,9 @@ pub enum FailoverError {
     /// Refused before anything changed.
     #[error("refused")]
     Refused(#[from] Refusal),
+    /// Not now: too soon after the last one, paused, or too many of all clusters.
+    #[error("refused")]
+    Blocked(#[from] Blocked),
     /// Somebody else holds the cluster.
     #[error("another operation holds the cluster: {}", show_claims(.0))]
     Held(Vec<StoredClaim>),
@@ -110,7 +114,7 @@ impl FailoverError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Refused(Refusal::NotConfigured { .. }) => ExitCode::Usage,
-            Self::Refused(_) => ExitCode::Refused,
+            Self::Refused(_) | Self::Blocked(_) => ExitCode::Refused,
             Self::Held(_) | Self::Claim(ClaimRefused::Refused { .. }) => ExitCode::Held,
             Self::Claim(ClaimRefused::NoAnswer { .. } | ClaimRefused::Journal(_))
             | Self::Declined

@@ -6,13 +6,14 @@
 mod earlier;
 mod error;
 mod freeze;
+mod permit;
 mod prepare;
 mod recover;
 mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use error::{FailoverError, StopReason};
 
@@ -21,6 +22,7 @@ use crate::config::{ClusterConfig, ServerConfig};
 use crate::elect::Election;
 use crate::execute::{self, Narrator, Run, unix_ms};
 use crate::exit_code::ExitCode;
+use crate::guard::Origin;
 use crate::hooks::{self, HookCall};
 use crate::journal::{Begin, Hook, Journal, Record};
 use crate::observe::Agents;
@@ -28,6 +30,7 @@ use crate::plan::{self, Act, AlreadyPromoted, Findings, Phase};
 use crate::prompt::Operator;
 use crate::report::Report;
 use crate::topology::Topology;
+use crate::verdict::Stalled;
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +47,14 @@ pub struct Request {
     pub accept_loss: bool,
     /// The operator states that the old primary is off.
     pub primary_is_off: bool,
+    /// Who asks.
+    pub origin: Origin,
+    /// Go on within the window after the last failover, and after one that was broken off.
+    pub ignore_last_failover: bool,
+    /// The monitor has found the dead host silent already: it is asked once more, for no longer than this.
+    pub silent_host: Option<Duration>,
+    /// The monitor has seen the data disk stand still for longer than its limit.
+    pub stalled: Option<Stalled>,
 }
 
 /// Who hears, who answers, who watches.
@@ -101,6 +112,9 @@ async fn act(
         let plan = prepare::dry_plan(&config, &prepared, request).await?;
         report.planned(&plan.0, &plan.1);
         return Ok(ExitCode::Done);
+    }
+    if prepared.promoted.is_none() {
+        permit::permit(&config, &dead, request)?;
     }
     if !request.yes {
         let operator =

@@ -6,6 +6,7 @@ use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, survey
 use crate::config::{ClusterConfig, ServerConfig, UnreachableLog};
 use crate::elect;
 use crate::execute;
+use crate::guard;
 use crate::hooks::{self, Hook, Unusable};
 use crate::observe::{self, Agents, Snapshot};
 use crate::plan::{AlreadyPromoted, Holdings, Plan};
@@ -32,7 +33,10 @@ pub(super) async fn prepare(
     forced: Option<&str>,
     request: &Request,
 ) -> Result<Prepared, FailoverError> {
-    let agents = Agents::connect(config).await;
+    let agents = match request.silent_host {
+        Some(limit) => Agents::connect_beside(config, dead, limit).await,
+        None => Agents::connect(config).await,
+    };
     let (snapshot, topology, promoted) = look(config, dead, request, &agents).await?;
     usable_hooks(config)?;
     let foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
@@ -83,11 +87,14 @@ async fn look(
 ) -> Result<(Snapshot, Topology, Option<AlreadyPromoted>), FailoverError> {
     let primary_is_off = request.primary_is_off;
     let mut looks_left = SECOND_LOOKS;
+    let deposed = deposed(config, dead)?;
     loop {
-        let snapshot = observe::observe(config, dead, agents).await;
+        let mut snapshot = observe::observe(config, dead, agents, request.silent_host).await;
+        snapshot.stalled.clone_from(&request.stalled);
         let assurances = Assurances {
             primary_is_off,
             promoted: None,
+            deposed: &deposed,
         };
         match topology::sort(config, dead, &snapshot, assurances) {
             Ok(topology) => return Ok((snapshot, topology, None)),
@@ -98,6 +105,7 @@ async fn look(
                 let assurances = Assurances {
                     primary_is_off,
                     promoted: Some(&earlier.server),
+                    deposed: &deposed,
                 };
                 let topology = topology::sort(config, dead, &snapshot, assurances)?;
                 return Ok((snapshot, topology, Some(earlier)));
@@ -119,6 +127,14 @@ async fn look(
             }
         }
     }
+}
+
+/// Servers that earlier failovers replaced, but for this one.
+fn deposed(config: &ClusterConfig, dead: &ServerConfig) -> Result<Vec<String>, FailoverError> {
+    let past = guard::of_cluster(&config.state_dir, &config.cluster)?;
+    let mut deposed = guard::deposed(&past);
+    deposed.remove(&dead.name);
+    Ok(deposed.into_iter().collect())
 }
 
 /// Claims of others. A dry run gives nothing back, not even what is ours.

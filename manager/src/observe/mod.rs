@@ -11,10 +11,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
+pub use ping::{Pinger, ping};
+
 use crate::agents::{self, AgentClient};
 use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
 use crate::facts::ServerFacts;
-use crate::verdict::Ping;
+use crate::verdict::{Ping, Port, ReplicaEvidence, Stalled};
 
 /// Why nothing is known of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +73,12 @@ pub struct Snapshot {
     pub servers: Vec<ServerView>,
     /// Ping of the server that is said to be dead.
     pub ping: Ping,
+    /// What that server's port answered to the agents of the others, where they were asked.
+    #[serde(default)]
+    pub ports: Vec<(String, Port)>,
+    /// Its data disk stands still, as the monitor saw it.
+    #[serde(default)]
+    pub stalled: Option<Stalled>,
     /// Claims stored at the agents that answered.
     pub claims: Vec<StoredClaim>,
 }
@@ -96,15 +104,51 @@ pub struct Agents {
 impl Agents {
     /// Connects to all agents at once.
     pub async fn connect(config: &ClusterConfig) -> Self {
+        Self::connect_within(config, |_| config.failover.connect_timeout).await
+    }
+
+    /// The same, with a limit of its own for the agent of a host that is known to be silent.
+    pub async fn connect_beside(
+        config: &ClusterConfig,
+        silent: &ServerConfig,
+        limit: Duration,
+    ) -> Self {
+        let usual = config.failover.connect_timeout;
+        Self::connect_within(config, |endpoint| {
+            if *endpoint == silent.agent {
+                limit.min(usual)
+            } else {
+                usual
+            }
+        })
+        .await
+    }
+
+    /// Connections that are open already.
+    pub fn of_clients(clients: impl IntoIterator<Item = AgentClient>) -> Self {
+        Self {
+            clients: clients
+                .into_iter()
+                .map(|client| (client.endpoint().clone(), Ok(client)))
+                .collect(),
+        }
+    }
+
+    async fn connect_within(
+        config: &ClusterConfig,
+        limit: impl Fn(&AgentEndpoint) -> Duration,
+    ) -> Self {
         let mut endpoints: Vec<&AgentEndpoint> = config.servers.iter().map(|s| &s.agent).collect();
         endpoints.sort_unstable();
         endpoints.dedup();
-        let limit = config.failover.connect_timeout;
-        let clients = join_all(endpoints.into_iter().map(async |endpoint| {
-            let client = agents::connect(endpoint, &config.security, limit)
-                .await
-                .map_err(|e| chain(&e));
-            (endpoint.clone(), client)
+        let clients = join_all(endpoints.into_iter().map(|endpoint| {
+            let limit = limit(endpoint);
+            async move {
+                let client = agents::connect(endpoint, &config.security, limit)
+                    .await
+                    .map_err(|e| chain(&e));
+                (endpoint.clone(), client)
+            }
         }))
         .await
         .into_iter()
@@ -140,21 +184,75 @@ impl Agents {
     }
 }
 
-/// Observes all servers and pings the one said to be dead.
-pub async fn observe(config: &ClusterConfig, dead: &ServerConfig, agents: &Agents) -> Snapshot {
-    let limit = config.failover.call_timeout;
-    let views = join_all(
-        config
-            .servers
-            .iter()
-            .map(|server| observe_server(config, server, agents, limit)),
+/// Observes all servers and pings the one said to be dead. If its agent does not answer, the agents of the others try its
+/// port, for no longer than `quick` where that is given.
+pub async fn observe(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    agents: &Agents,
+    quick: Option<Duration>,
+) -> Snapshot {
+    let mut monitor = config.monitor.clone();
+    if let Some(quick) = quick {
+        monitor.ping_timeout = monitor.ping_timeout.min(quick);
+        monitor.probe_timeout = monitor.probe_timeout.min(quick);
+    }
+    let ports = async {
+        if agents.of(dead).is_some() {
+            return Vec::new();
+        }
+        ports(config, dead, agents, monitor.probe_timeout)
+            .await
+            .into_iter()
+            .filter_map(|seen| Some((seen.server, seen.port?)))
+            .collect()
+    };
+    let (ping, servers, ports) = futures::join!(
+        ping(&dead.address, &monitor),
+        observe_servers(config, agents),
+        ports
     );
-    let (ping, servers) = futures::join!(ping::ping(&dead.address, &config.monitor), views);
     Snapshot {
         servers,
         ping,
+        ports,
+        stalled: None,
         claims: agents.claims(config),
     }
+}
+
+/// Observes all servers, in configured order.
+pub async fn observe_servers(config: &ClusterConfig, agents: &Agents) -> Vec<ServerView> {
+    let limit = config.failover.call_timeout;
+    let views = config
+        .servers
+        .iter()
+        .map(|server| observe_server(config, server, agents, limit));
+    join_all(views).await
+}
+
+/// What the agents of all other servers see of this one's port. Those that do not answer are absent.
+pub async fn ports(
+    config: &ClusterConfig,
+    primary: &ServerConfig,
+    agents: &Agents,
+    limit: Duration,
+) -> Vec<ReplicaEvidence> {
+    let asked = config
+        .servers
+        .iter()
+        .filter(|server| server.name != primary.name && server.agent != primary.agent)
+        .filter_map(|server| Some((server, agents.of(server)?)))
+        .map(async |(server, client)| {
+            client
+                .probe(&config.cluster, &server.name, &primary.address, limit)
+                .await
+                .inspect_err(|error| {
+                    tracing::debug!(server = %server.name, error = %chain(error), "no answer to a probe");
+                })
+                .ok()
+        });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 async fn observe_server(

@@ -1,11 +1,11 @@
-//! The manager's only SQL: connect, log in, `SELECT 1`, within one limit.
+//! The manager's only SQL: connect, log in, one statement, within one limit.
 
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, OptsBuilder};
+use mysql_async::{Conn, DriverError, Error, OptsBuilder};
 
-use crate::config::{HostPort, MonitorConfig};
+use crate::config::{HostPort, MonitorConfig, PingType};
 use crate::verdict::Ping;
 
 /// Errors that only a living server gives (MHA's list): it answered, it just does not want us.
@@ -13,19 +13,97 @@ const ALIVE_ERRORS: [u16; 11] = [
     1040, 1042, 1043, 1044, 1045, 1129, 1130, 1203, 1226, 1251, 1275,
 ];
 
-/// Pings once. The connection is never kept: a cancelled one must not be used again.
-pub(super) async fn ping(address: &HostPort, config: &MonitorConfig) -> Ping {
+/// Creates what the INSERT ping writes to, as MHA does.
+const MAKE_TABLE: [&str; 2] = [
+    "CREATE DATABASE IF NOT EXISTS infra",
+    "CREATE TABLE IF NOT EXISTS infra.chk_masterha (`key` TINYINT NOT NULL PRIMARY KEY, `val` INT UNSIGNED NOT NULL DEFAULT 0)",
+];
+const UPSERT: &str = "INSERT INTO infra.chk_masterha VALUES (1, UNIX_TIMESTAMP()) ON DUPLICATE KEY UPDATE val = UNIX_TIMESTAMP()";
+
+/// Pings once, on a connection of its own that is not kept.
+pub async fn ping(address: &HostPort, config: &MonitorConfig) -> Ping {
     let limit = config.ping_timeout;
-    match tokio::time::timeout(limit, select(address, config)).await {
-        Ok(Ok(())) => Ping::Answered,
-        Ok(Err(error)) => classify(error),
-        Err(_) => Ping::NoAnswer {
-            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        },
+    let once = async {
+        let mut connection = connect(address, config).await?;
+        connection
+            .query_drop("SELECT 1")
+            .await
+            .map_err(Failed::Query)
+    };
+    ended(tokio::time::timeout(limit, once).await, limit)
+}
+
+/// Pings again and again, as configured. A connection that was cancelled or failed is dropped, never used again.
+#[derive(Debug)]
+pub struct Pinger {
+    address: HostPort,
+    config: MonitorConfig,
+    connection: Option<Conn>,
+}
+
+impl Pinger {
+    /// Nothing is dialled yet.
+    pub fn new(address: &HostPort, config: &MonitorConfig) -> Self {
+        Self {
+            address: address.clone(),
+            config: config.clone(),
+            connection: None,
+        }
+    }
+
+    /// One ping, within the limit.
+    pub async fn ping(&mut self) -> Ping {
+        let limit = self.config.ping_timeout;
+        // Taken out: if the time is over, it is dropped with the future.
+        let kept = self.connection.take();
+        match tokio::time::timeout(limit, self.once(kept)).await {
+            Ok(Ok(connection)) => {
+                self.connection = connection;
+                Ping::Answered
+            }
+            Ok(Err(failed)) => classify(failed),
+            Err(_) => ended(Err::<Result<(), Failed>, _>(()), limit),
+        }
+    }
+
+    /// Returns the connection, if it is to be kept.
+    async fn once(&self, kept: Option<Conn>) -> Result<Option<Conn>, Failed> {
+        if let Some(mut connection) = kept
+            // One that died while nobody looked says nothing about the server.
+            && self.ask(&mut connection).await.is_ok()
+        {
+            return Ok(Some(connection));
+        }
+        let mut connection = connect(&self.address, &self.config).await?;
+        if self.config.ping_type == PingType::Insert {
+            for statement in MAKE_TABLE {
+                connection
+                    .query_drop(statement)
+                    .await
+                    .map_err(Failed::Query)?;
+            }
+        }
+        self.ask(&mut connection).await.map_err(Failed::Query)?;
+        Ok((self.config.ping_type != PingType::Connect).then_some(connection))
+    }
+
+    async fn ask(&self, connection: &mut Conn) -> Result<(), Error> {
+        let statement = match self.config.ping_type {
+            PingType::Select | PingType::Connect => "SELECT 1",
+            PingType::Insert => UPSERT,
+        };
+        connection.query_drop(statement).await
     }
 }
 
-async fn select(address: &HostPort, config: &MonitorConfig) -> Result<(), Error> {
+/// Where a ping failed.
+#[derive(Debug)]
+enum Failed {
+    Connect(Error),
+    Query(Error),
+}
+
+async fn connect(address: &HostPort, config: &MonitorConfig) -> Result<Conn, Failed> {
     let options = OptsBuilder::default()
         .ip_or_hostname(address.host.clone())
         .tcp_port(address.port)
@@ -39,17 +117,37 @@ async fn select(address: &HostPort, config: &MonitorConfig) -> Result<(), Error>
         .max_allowed_packet(Some(1 << 20))
         .wait_timeout(Some(10))
         .conn_ttl(Some(Duration::from_secs(10)));
-    let mut connection = Conn::new(options).await?;
-    connection.query_drop("SELECT 1").await
+    Conn::new(options).await.map_err(Failed::Connect)
 }
 
-fn classify(error: Error) -> Ping {
+fn ended<E>(result: Result<Result<(), Failed>, E>, limit: Duration) -> Ping {
+    match result {
+        Ok(Ok(())) => Ping::Answered,
+        Ok(Err(failed)) => classify(failed),
+        Err(_) => Ping::NoAnswer {
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        },
+    }
+}
+
+fn classify(failed: Failed) -> Ping {
+    let (error, logged_in) = match failed {
+        Failed::Connect(error) => (error, false),
+        Failed::Query(error) => (error, true),
+    };
     match error {
-        Error::Server(e) if ALIVE_ERRORS.contains(&e.code) => Ping::AnsweredError {
+        // An error of a statement is an answer, whatever it says.
+        Error::Server(e) if logged_in || ALIVE_ERRORS.contains(&e.code) => Ping::AnsweredError {
             errno: e.code,
             text: e.message,
         },
-        // An authentication plugin or a protocol we cannot speak: a server said so.
+        // It greeted us in a way that we cannot answer: only a living server does.
+        Error::Driver(
+            e @ (DriverError::UnknownAuthPlugin { .. } | DriverError::MysqlOldPasswordDisabled),
+        ) => Ping::AnsweredError {
+            errno: 0,
+            text: e.to_string(),
+        },
         Error::Driver(e) => Ping::Failed {
             text: e.to_string(),
         },
@@ -72,9 +170,8 @@ mod tests {
 
     fn monitor() -> MonitorConfig {
         MonitorConfig {
-            user: None,
-            password: None,
             ping_timeout: Duration::from_millis(300),
+            ..MonitorConfig::default()
         }
     }
 
@@ -99,6 +196,37 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let seen = ping(&local(port), &monitor()).await;
         assert_eq!(seen, Ping::NoAnswer { limit_ms: 300 });
+    }
+
+    #[tokio::test]
+    async fn a_pinger_waits_no_longer_than_its_limit_and_keeps_nothing_that_failed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut pinger = Pinger::new(&local(port), &monitor());
+        assert_eq!(pinger.ping().await, Ping::NoAnswer { limit_ms: 300 });
+        drop(listener);
+        assert_eq!(pinger.ping().await, Ping::Refused);
+        assert!(pinger.connection.is_none());
+    }
+
+    #[test]
+    fn an_error_of_a_statement_is_an_answer_and_one_of_a_login_only_from_the_list() {
+        let error = |code| {
+            Error::Server(mysql_async::ServerError {
+                code,
+                message: "text".into(),
+                state: "HY000".into(),
+            })
+        };
+        for (code, in_login, in_statement) in
+            [(1045, true, true), (1290, false, true), (1053, false, true)]
+        {
+            assert_eq!(classify(Failed::Connect(error(code))).is_alive(), in_login);
+            assert_eq!(
+                classify(Failed::Query(error(code))).is_alive(),
+                in_statement
+            );
+        }
     }
 
     #[tokio::test]

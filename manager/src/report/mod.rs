@@ -2,6 +2,7 @@
 //!
 //! It is filled while the operation runs, so that it also tells the truth when the operation stops half-way.
 
+mod save;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use binlog_core::{BinlogPosition, Manifest, StreamRange};
 use serde::{Deserialize, Serialize};
 
+pub use save::save;
 pub use text::render;
 
 use crate::config::ClusterConfig;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::facts::{Process, Receiver};
 use crate::testing::{config, dead_facts, snapshot, uuid};
-use crate::verdict::Ping;
+use crate::verdict::{Ping, Port};
 
 fn sorted(change: impl FnOnce(&mut ClusterConfig, &mut Snapshot)) -> Result<Topology, Refusal> {
     let mut config = config(3);
@@ -243,7 +243,7 @@ fn an_operator_may_state_that_an_unreachable_primary_is_off_but_not_that_a_livin
     replica(&mut snapshot, 2).receiver = Receiver::Running;
     let off = Assurances {
         primary_is_off: true,
-        promoted: None,
+        ..Assurances::default()
     };
     assert!(sort(&config, dead, &snapshot, off).is_ok());
     snapshot.ping = Ping::Answered;
@@ -286,4 +286,78 @@ fn after_an_earlier_promotion_the_rest_is_what_still_follows_the_dead_primary() 
         sorted(Some("db3")),
         Err(Refusal::NotAReplica { .. })
     ));
+}
+
+#[test]
+fn a_deposed_server_does_not_stand_in_the_way_and_counts_again_as_a_replica() {
+    type Change = fn(&mut Snapshot);
+    let table: &[(&str, Change, bool)] = &[
+        (
+            "it is down",
+            |s| facts(s, 2).sql_error = Some("held down".into()),
+            false,
+        ),
+        (
+            "its agent is gone",
+            |s| {
+                s.servers.get_mut(2).unwrap().facts = Err(Unknown::AgentUnreachable {
+                    why: "refused".into(),
+                });
+            },
+            false,
+        ),
+        (
+            "it was started and follows nobody",
+            |s| facts(s, 2).replica = None,
+            false,
+        ),
+        (
+            "it follows somebody else",
+            |s| {
+                let replica = replica(s, 2);
+                replica.source_host = "db9".into();
+                replica.source_uuid = uuid(9);
+            },
+            false,
+        ),
+        ("it was rebuilt and follows this primary", |_| {}, true),
+    ];
+    for (story, change, counts) in table {
+        let config = config(3);
+        let dead = config.servers.first().unwrap();
+        let mut snapshot = snapshot(&[("1:452", "1:452"), ("1:880", "1:880")]);
+        change(&mut snapshot);
+        let deposed = ["db3".to_owned()];
+        let assurances = Assurances {
+            deposed: &deposed,
+            ..Assurances::default()
+        };
+        let topology = sort(&config, dead, &snapshot, assurances).expect(story);
+        assert_eq!(
+            topology.survivors.len(),
+            1 + usize::from(*counts),
+            "{story}"
+        );
+        assert_eq!(topology.left_aside.is_empty(), *counts, "{story}");
+    }
+}
+
+#[test]
+fn what_replicas_agents_see_of_the_port_outweighs_what_receivers_believe() {
+    let seen = |port| {
+        sorted(|_, s| {
+            s.servers.get_mut(0).unwrap().facts = Err(Unknown::AgentUnreachable {
+                why: "no route".into(),
+            });
+            s.ping = Ping::NoAnswer { limit_ms: 1000 };
+            for n in [1, 2] {
+                replica(s, n).receiver = Receiver::Running;
+            }
+            s.ports = vec![("db2".into(), Port::NoAnswer), ("db3".into(), port)];
+        })
+    };
+    let topology = seen(Port::NoAnswer).unwrap();
+    assert_eq!(topology.verdict, Verdict::HostDead);
+    let refusal = seen(Port::Answered).unwrap_err();
+    assert!(refusal.to_string().contains("isolated"), "{refusal}");
 }
