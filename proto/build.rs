@@ -2,13 +2,14 @@
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "mha/v1/common.proto",
     "mha/v1/agent.proto",
     "mha/v1/epoch.proto",
     "mha/v1/logs.proto",
     "mha/v1/replication.proto",
     "mha/v1/fence.proto",
+    "mha/v1/manager.proto",
     "mha/v1/watch.proto",
 ];
 

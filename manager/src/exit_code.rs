@@ -2,6 +2,8 @@
 
 use std::process::ExitCode as ProcessExitCode;
 
+use crate::daemon::State;
+
 /// How a command of the manager ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExitCode {
@@ -63,6 +65,30 @@ impl ExitCode {
             Self::Refused => "refused by a safety check, nothing changed",
             Self::Held => "another operation holds the cluster, nothing changed",
             Self::OutcomeUnknown => "outcome unknown",
+        }
+    }
+}
+
+/// How a command ended: the manager's own codes, and MHA's state numbers of `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// One of ours.
+    Manager(ExitCode),
+    /// MHA's number of a cluster's state.
+    State(State),
+}
+
+impl From<ExitCode> for Exit {
+    fn from(code: ExitCode) -> Self {
+        Self::Manager(code)
+    }
+}
+
+impl From<Exit> for ProcessExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Manager(code) => Self::from(code.number()),
+            Exit::State(state) => Self::from(state.number()),
         }
     }
 }

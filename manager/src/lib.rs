@@ -6,9 +6,11 @@
 //! are given.
 
 pub mod agents;
+pub mod api;
 pub mod certs;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod elect;
 pub mod execute;
 pub mod exit_code;

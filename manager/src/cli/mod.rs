@@ -3,15 +3,17 @@
 
 mod certs;
 mod check_hooks;
+mod control;
 mod failover;
 mod release;
+mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Exit, ExitCode};
 
 /// Failover manager for MySQL and MariaDB replication clusters.
 #[derive(Debug, Parser)]
@@ -32,6 +34,10 @@ enum Command {
     Failover(failover::FailoverArgs),
     /// Let the mysqld of a deposed primary start again: end the hold that a failover left on it.
     Release(release::ReleaseArgs),
+    /// Watch clusters, fail over when a primary is dead, and go on with the new one.
+    Run(run::RunArgs),
+    #[command(flatten)]
+    Control(control::ControlCommand),
 }
 
 /// Where a command writes.
@@ -77,7 +83,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the command line on the process's own streams.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     run(
         args,
@@ -89,22 +95,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Runs a command line: `args` starts with the program's name.
-pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
-            Command::Certs(command) => certs::run(command, streams),
-            Command::CheckHooks(args) => check_hooks::run(args, streams),
-            Command::Failover(args) => failover::run(args, streams),
-            Command::Release(args) => release::run(args, streams),
+            Command::CheckHooks(args) => check_hooks::run(args, streams).into(),
+            Command::Certs(command) => certs::run(command, streams).into(),
+            Command::Failover(args) => failover::run(args, streams).into(),
+            Command::Release(args) => release::run(args, streams).into(),
+            Command::Run(args) => run::run(args, streams).into(),
+            Command::Control(command) => control::run(command, streams),
         },
         Err(error) => {
             let text = error.render();
             if error.use_stderr() {
                 let _ = write!(streams.err, "{text}");
-                ExitCode::Usage
+                ExitCode::Usage.into()
             } else {
                 let _ = write!(streams.out, "{text}");
-                ExitCode::Done
+                ExitCode::Done.into()
             }
         }
     }
@@ -136,7 +144,7 @@ mod tests {
                     err: &mut err,
                 },
             );
-            assert_eq!(code, expected, "{args:?}");
+            assert_eq!(code, Exit::Manager(expected), "{args:?}");
             assert_eq!(out.is_empty(), expected == ExitCode::Usage, "{args:?}");
         }
     }

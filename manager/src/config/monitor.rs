@@ -20,6 +20,18 @@ pub enum PingType {
     Insert,
 }
 
+impl PingType {
+    /// MHA's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Connect => "CONNECT",
+            Self::Insert => "INSERT",
+        }
+    }
+}
+
 /// The manager's SQL ping, the agents' streams, and how long evidence must last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitorConfig {

@@ -53,6 +53,8 @@ pub struct Monitor {
     host_alive: At,
     decided: bool,
     said: Option<Reason>,
+    /// The error by which it proves its life, as told to the operator.
+    said_error: Option<u16>,
 }
 
 impl Monitor {
@@ -72,6 +74,7 @@ impl Monitor {
             host_alive: at,
             decided: false,
             said: None,
+            said_error: None,
         }
     }
 
@@ -99,19 +102,14 @@ impl Monitor {
         self.ping.as_ref().map(|p| &p.ping)
     }
 
-    /// The agent's stream is open and not silent.
-    #[must_use]
-    pub fn hears_agent(&self, at: At) -> bool {
-        self.heard(at).is_some()
-    }
-
     /// Goes on after the caller has acted, or was not allowed to: everything is seen afresh.
     pub fn resume(&mut self, at: At) {
         let stream = std::mem::replace(&mut self.stream, Stream::Lost { at: None });
-        let said = self.said;
+        let (said, said_error) = (self.said, self.said_error);
         *self = Self::new(&self.primary.clone(), self.limits, at);
         self.stream = stream;
         self.said = said;
+        self.said_error = said_error;
         if let Stream::Heard { state, .. } = &self.stream
             && state.process == Process::NotRunning
         {
@@ -125,7 +123,7 @@ impl Monitor {
         if self.decided {
             return Vec::new();
         }
-        let mut actions = Vec::new();
+        let mut actions: Vec<Action> = self.tell_of_errors(at).into_iter().collect();
         match (self.doubtful(at), self.suspicion.is_some()) {
             (true, false) => {
                 self.suspicion = Some(Suspicion {
@@ -151,6 +149,33 @@ impl Monitor {
             actions.extend(self.judge(at));
         }
         actions
+    }
+
+    /// A server that answers by an error only is alive, but somebody must mend what it says; told once.
+    fn tell_of_errors(&mut self, at: At) -> Option<Action> {
+        let ping = &self.ping.as_ref()?.ping;
+        let now = match ping {
+            Ping::AnsweredError { errno, .. } => Some(*errno),
+            Ping::Answered => None,
+            _ => return None,
+        };
+        if now == self.said_error {
+            return None;
+        }
+        self.said_error = now;
+        let evidence = Evidence {
+            ping: ping.clone(),
+            agent: self.heard(at).map_or(AgentEvidence::NoAnswer, |state| {
+                state.evidence(self.limits.hang)
+            }),
+            replicas: Vec::new(),
+        };
+        (weigh(&evidence) == Reason::AnswersManager).then(|| {
+            Action::Say(Said {
+                verdict: Verdict::Alive,
+                sentence: sentence(&self.primary, &evidence),
+            })
+        })
     }
 
     fn take(&mut self, at: At, input: Input) {

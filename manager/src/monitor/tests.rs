@@ -257,7 +257,15 @@ fn signs_of_life_are_never_a_failover() {
             story.push((at, well()));
             story.push((at + 1, says_error(at, errno)));
         }
-        assert_eq!(play(story, 30_000), [], "{errno}");
+        story.push((30_000, answered(29_999)));
+        let done = play(story, 30_000);
+        // Said when it begins and when it ends, and nothing else is done.
+        assert_eq!(
+            said(&done),
+            [(1001, Verdict::Alive), (30_000, Verdict::Alive)],
+            "{errno}"
+        );
+        assert_eq!(done.len(), 2, "{errno}");
     }
     // The agent is down for weeks, the server is not.
     let mut story = peace(1000);

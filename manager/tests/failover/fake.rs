@@ -16,8 +16,8 @@ use super::world::{FakeServer, Shared, fault, lock, whole};
 /// One agent, one server.
 #[derive(Clone)]
 pub(crate) struct FakeAgent {
-    world: Shared,
-    server: String,
+    pub(crate) world: Shared,
+    pub(crate) server: String,
 }
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -46,6 +46,9 @@ impl FakeAgent {
                     agent.clone(),
                 ))
                 .add_service(v1::log_service_server::LogServiceServer::new(agent.clone()))
+                .add_service(v1::watch_service_server::WatchServiceServer::new(
+                    agent.clone(),
+                ))
                 .add_service(v1::replication_service_server::ReplicationServiceServer::new(agent))
                 .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
                 .await
@@ -54,7 +57,7 @@ impl FakeAgent {
         (address, serving)
     }
 
-    async fn fault(&self, call: &'static str) -> Result<(), Status> {
+    pub(crate) async fn fault(&self, call: &'static str) -> Result<(), Status> {
         fault(&self.world, &self.server, call).await
     }
 

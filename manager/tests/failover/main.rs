@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
 
+mod daemon;
 mod fake;
 mod hooks;
 mod logs;
 mod scenarios;
+mod watching;
 mod world;

@@ -22,9 +22,9 @@ use super::world::{Fault, Shared, World, lock};
 pub(crate) struct Cluster {
     pub(crate) world: Shared,
     pub(crate) config: Arc<ClusterConfig>,
-    state: tempfile::TempDir,
+    pub(crate) state: tempfile::TempDir,
     pub(crate) agents: Vec<JoinHandle<()>>,
-    dead: String,
+    pub(crate) dead: String,
 }
 
 impl Drop for Cluster {
@@ -38,7 +38,7 @@ impl Drop for Cluster {
 const POLICY: &str = "failover: { call_timeout: 500ms, connect_timeout: 600ms, save_timeout: 700ms, progress_timeout: 700ms }\n";
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(POLICY, &["candidate: preferred", ""]).await
     }
 

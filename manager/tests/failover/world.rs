@@ -34,6 +34,12 @@ pub(crate) struct FakeServer {
     pub(crate) name: String,
     pub(crate) server_id: u32,
     pub(crate) alive: bool,
+    /// Its process runs and answers no SQL.
+    pub(crate) hangs: bool,
+    /// Its agent's stream says nothing any more.
+    pub(crate) silent: bool,
+    /// Its agent is answered by the primary's port.
+    pub(crate) reaches_primary: bool,
     pub(crate) replica: bool,
     pub(crate) read_only: bool,
     pub(crate) log_bin: bool,
@@ -85,6 +91,9 @@ impl FakeServer {
             name: name.to_owned(),
             server_id,
             alive: true,
+            hangs: false,
+            silent: false,
+            reaches_primary: false,
             replica: true,
             read_only: true,
             log_bin: true,

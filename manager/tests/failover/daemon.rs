@@ -1,0 +1,271 @@
+//! The whole daemon against scripted agents and a scripted primary: what it sees, says and does by itself.
+
+use std::time::{Duration, Instant};
+
+use manager::api::{self, Client};
+use manager::daemon::{Daemon, State, Status};
+use manager::journal;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::scenarios::Cluster;
+use super::world::lock;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A MySQL port that answers every connection with error 1040: full, but alive.
+struct Port(JoinHandle<()>);
+
+impl Port {
+    async fn open(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        Self(tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut packet = vec![0xff, 0x10, 0x04];
+                packet.extend(b"Too many connections");
+                let mut wire = vec![packet.len() as u8, 0, 0, 0];
+                wire.extend(packet);
+                // A client that is gone already does not matter.
+                let _ = socket.write_all(&wire).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A cluster whose primary db1 lives, watched.
+struct Watched {
+    cluster: Cluster,
+    port: Option<Port>,
+    daemon: Option<Daemon>,
+}
+
+impl Watched {
+    async fn start() -> Self {
+        let cluster = Cluster::start().await;
+        {
+            let mut world = lock(&cluster.world);
+            world.server("db1").alive = true;
+            for name in ["db2", "db3"] {
+                world.server(name).connected = true;
+            }
+        }
+        let port = Some(Port::open(&cluster.dead).await);
+        let mut watched = Self {
+            cluster,
+            port,
+            daemon: None,
+        };
+        watched.run().await;
+        watched
+    }
+
+    /// Starts a manager and waits until it watches somebody.
+    async fn run(&mut self) {
+        self.daemon = Some(Daemon::start(vec![(*self.cluster.config).clone()]));
+        self.until("a primary", |s| s.primary.is_some()).await;
+    }
+
+    async fn stop(&mut self) {
+        self.daemon.take().unwrap().stop().await;
+    }
+
+    fn status(&self) -> Status {
+        let daemon = self.daemon.as_ref().unwrap();
+        daemon.handles[0].status.borrow().clone()
+    }
+
+    async fn until(&self, what: &str, test: impl Fn(&Status) -> bool) -> Status {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if test(&status) {
+                return status;
+            }
+            assert!(started.elapsed() < LIMIT, "no {what}: {status:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// For so long nothing begins.
+    async fn nothing_for(&self, span: Duration) {
+        let before = self.cluster.journals().len();
+        tokio::time::sleep(span).await;
+        assert_eq!(
+            self.cluster.journals().len(),
+            before,
+            "{:#?}",
+            self.status()
+        );
+    }
+
+    /// mysqld of db1 ends, and its port with it.
+    fn kill(&mut self) {
+        self.port = None;
+        lock(&self.cluster.world).server("db1").alive = false;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_dies_is_replaced_and_a_second_death_is_refused_across_a_restart() {
+    let mut watched = Watched::start().await;
+    watched
+        .until("state 0", |s| {
+            s.state == State::PingOk && s.primary.as_deref() == Some("db1")
+        })
+        .await;
+    let killed = Instant::now();
+    watched.kill();
+    let done = watched
+        .until("new primary", |s| s.primary.as_deref() == Some("db2"))
+        .await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed.elapsed()
+    );
+    assert_eq!(done.deposed, ["db1".to_owned()].into());
+    assert!(
+        done.sentence.contains("instead of db1"),
+        "{}",
+        done.sentence
+    );
+    assert!(!lock(&watched.cluster.world).server("db2").read_only);
+    let operations = watched.cluster.state.path().join("state/operations");
+    let reports = std::fs::read_dir(operations).unwrap().count();
+    assert_eq!(reports, 1, "the report is kept");
+
+    // The new primary dies, too.
+    lock(&watched.cluster.world).server("db2").alive = false;
+    let refused = watched
+        .until("refusal", |s| s.state == State::FailoverError)
+        .await;
+    assert!(
+        refused.sentence.contains("none may follow within 8h"),
+        "{}",
+        refused.sentence
+    );
+    assert!(
+        refused.sentence.contains("server dead"),
+        "{}",
+        refused.sentence
+    );
+
+    // A manager that is started again knows it, too.
+    watched.stop().await;
+    watched.run().await;
+    watched
+        .until("refusal", |s| {
+            s.sentence.contains("none may follow within 8h")
+        })
+        .await;
+    assert_eq!(watched.cluster.journals().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_only_the_manager_cannot_reach_is_isolated() {
+    let mut watched = Watched::start().await;
+    // Its agent is cut off, too; the replicas' agents reach it.
+    {
+        let mut world = lock(&watched.cluster.world);
+        world.server("db1").silent = true;
+        for name in ["db2", "db3"] {
+            world.server(name).reaches_primary = true;
+        }
+    }
+    watched.port = None;
+    let seen = watched
+        .until("verdict", |s| s.sentence.contains("isolated"))
+        .await;
+    assert_eq!(seen.state, State::PingFailing);
+    watched.nothing_for(Duration::from_secs(4)).await;
+
+    // Nobody reaches it any more: dead after all.
+    {
+        let mut world = lock(&watched.cluster.world);
+        world.server("db1").alive = false;
+        for name in ["db2", "db3"] {
+            world.server(name).reaches_primary = false;
+            world.server(name).connected = false;
+        }
+    }
+    watched
+        .until("new primary", |s| s.primary.as_deref() == Some("db2"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_cluster_is_watched_and_left_alone_until_it_is_resumed() {
+    let mut watched = Watched::start().await;
+    let socket = watched
+        .cluster
+        .state
+        .path()
+        .join("state")
+        .join("manager.sock");
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = api::bind(&socket).unwrap();
+    assert!(api::bind(&socket).is_err(), "one manager per socket");
+    let (stop, _asked) = tokio::sync::mpsc::channel(1);
+    let handles = watched.daemon.as_ref().unwrap().handles.clone();
+    let serving = tokio::spawn(api::serve(listener, handles, stop, std::future::pending()));
+    let mut client = Client::connect(&socket).await.unwrap();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    client.pause("app1", "alice").await.unwrap();
+    assert!(client.pause("app2", "alice").await.is_err());
+    watched.kill();
+    let refused = watched
+        .until("refusal", |s| s.sentence.contains("is paused"))
+        .await;
+    assert!(
+        refused.paused && refused.sentence.contains("by alice"),
+        "{refused:?}"
+    );
+    watched.nothing_for(Duration::from_secs(1)).await;
+    let explanation = loop {
+        if let Ok(json) = client.explain("app1").await {
+            break String::from_utf8(json).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(explanation.contains("\"primary\":\"db1\""), "{explanation}");
+
+    assert!(client.resume("app1").await.unwrap());
+    watched
+        .until("new primary", |s| s.primary.as_deref() == Some("db2"))
+        .await;
+    let shown = client.status("app1").await.unwrap();
+    assert_eq!(shown.clusters[0].primary, "db2");
+    assert_eq!(shown.clusters[0].deposed, ["db1"]);
+    let mut changes = client.watch("app1").await.unwrap();
+    assert_eq!(
+        changes.message().await.unwrap().unwrap().clusters[0].primary,
+        "db2"
+    );
+    assert_eq!(client.acknowledge("app1").await.unwrap().len(), 1);
+    assert!(client.acknowledge("app1").await.unwrap().is_empty());
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_starts_beside_a_dead_primary_finds_and_replaces_it() {
+    let mut watched = Watched::start().await;
+    watched.stop().await;
+    watched.kill();
+    watched.daemon = Some(Daemon::start(vec![(*watched.cluster.config).clone()]));
+    watched
+        .until("new primary", |s| s.primary.as_deref() == Some("db2"))
+        .await;
+    for path in watched.cluster.journals() {
+        assert!(!journal::read(&path).unwrap().records.is_empty());
+    }
+}
