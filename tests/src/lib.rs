@@ -11,3 +11,4 @@ pub mod drill;
 pub mod sandbox;
 pub mod scenario;
 pub mod speed;
+pub mod watched;

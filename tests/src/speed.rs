@@ -1,4 +1,5 @@
-//! Kill to first write, measured over several failovers, the command started at the moment of the kill.
+//! Kill to first write, measured over several failovers: by a command that is started at the moment of the kill, or by a
+//! manager that watches.
 //!
 //! Not a test among tests: a clock beside other clusters' work measures that work. It is a command with an exit status,
 //! run when nothing else does.
@@ -8,6 +9,7 @@ use std::time::Duration;
 use crate::drill::Drill;
 use crate::sandbox::slot::Slot;
 use crate::sandbox::{SandboxError, ServerKind};
+use crate::watched::{Loss, Watched};
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +20,20 @@ pub struct Measurement {
     pub all_good: bool,
 }
 
-/// Runs `runs` failovers one after the other; `say` prints a line for each.
+/// Runs `runs` failovers one after the other, by a command at the moment of the kill, or, `watched`, by a manager that
+/// finds out by itself; `say` prints a line for each.
 ///
 /// # Errors
 /// The sandbox's, and any difference between the survivors' tables and what the client saw acknowledged.
 pub async fn run(
     kind: ServerKind,
     runs: usize,
+    watched: bool,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
+    if watched {
+        return run_watched(kind, runs, say).await;
+    }
     let _alone = Slot::alone().await?;
     let mut times = Vec::with_capacity(runs);
     let mut all_good = true;
@@ -46,7 +53,36 @@ pub async fn run(
         ))?;
         times.push(measured.first_write);
     }
+    Ok(Measurement {
+        median: median(times),
+        all_good,
+    })
+}
+
+async fn run_watched(
+    kind: ServerKind,
+    runs: usize,
+    say: impl Fn(&str) -> Result<(), SandboxError>,
+) -> Result<Measurement, SandboxError> {
+    let _alone = Slot::alone().await?;
+    let mut times = Vec::with_capacity(runs);
+    for run in 1..=runs {
+        let watched = Watched::prepare(kind).await?;
+        let replaced = watched.lose_the_primary(Loss::Killed).await?;
+        say(&format!(
+            "run {run}: first write {:.0} ms after the kill, {} acknowledged rows on both survivors",
+            replaced.first_write.as_secs_f64() * 1e3,
+            replaced.acknowledged,
+        ))?;
+        times.push(replaced.first_write);
+    }
+    Ok(Measurement {
+        median: median(times),
+        all_good: true,
+    })
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    Ok(Measurement { median, all_good })
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }

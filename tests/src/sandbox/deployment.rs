@@ -48,6 +48,8 @@ pub struct DeploymentSpec {
     pub failover: Vec<(&'static str, Value)>,
     /// `hooks:` in the manager's configuration.
     pub hooks: Option<Value>,
+    /// Keys of `monitor:` in the manager's configuration.
+    pub monitor: Vec<(&'static str, Value)>,
 }
 
 impl DeploymentSpec {
@@ -69,6 +71,13 @@ impl DeploymentSpec {
     #[must_use]
     pub fn failover(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.failover.push((key, value.into()));
+        self
+    }
+
+    /// With this key of `monitor:`.
+    #[must_use]
+    pub fn monitor(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.monitor.push((key, value.into()));
         self
     }
 
@@ -433,12 +442,16 @@ fn manager_yaml(
     for (key, value) in &spec.failover {
         failover[*key] = value.clone();
     }
+    let mut monitor = json!({ "user": MONITOR.user, "password_file": password });
+    for (key, value) in &spec.monitor {
+        monitor[*key] = value.clone();
+    }
     let mut config = json!({
         "cluster": CLUSTER,
         "state_dir": dir.join("manager-state"),
         "tls": tls(dir, "m1"),
         "servers": servers,
-        "monitor": { "user": MONITOR.user, "password_file": password },
+        "monitor": monitor,
         "failover": failover,
     });
     if let Some(hooks) = &spec.hooks {

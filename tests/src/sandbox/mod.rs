@@ -10,6 +10,7 @@ pub mod cache;
 pub mod client;
 pub mod cluster;
 pub mod compare;
+pub mod daemon;
 pub mod deployment;
 pub mod error;
 pub mod fetch;

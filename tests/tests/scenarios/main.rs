@@ -12,3 +12,4 @@ mod replay;
 mod support;
 mod table;
 mod watch;
+mod watched;

@@ -1,0 +1,158 @@
+//! A watched cluster under load: the primary is killed, and nobody types a command.
+
+use std::time::{Duration, Instant};
+
+use crate::sandbox::accounts::APPLICATION;
+use crate::sandbox::daemon::Daemon;
+use crate::sandbox::deployment::{Deployment, DeploymentSpec};
+use crate::sandbox::first_write::{self, Watch};
+use crate::sandbox::load::{self, Load, LoadSpec};
+use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
+
+/// How long the wait for the first write may be.
+const FIRST_WRITE: Duration = Duration::from_secs(60);
+/// How long the load runs before the kill.
+const BEFORE: Duration = Duration::from_millis(700);
+
+/// How the primary is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// SIGKILL of mysqld; its host and agent live.
+    Killed,
+    /// SIGSTOP of mysqld and its agent: not a byte comes back.
+    HostFrozen,
+    /// SIGSTOP of mysqld alone.
+    Hung,
+}
+
+/// Servers, agents and a manager that watches them.
+#[derive(Debug)]
+pub struct Watched {
+    /// Ends before agents and servers do.
+    pub daemon: Daemon,
+    /// Agents.
+    pub deployment: Deployment,
+    /// The servers.
+    pub cluster: Cluster,
+}
+
+/// What a loss brought.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// From the loss to the first row that a survivor took.
+    pub first_write: Duration,
+    /// Number of the new primary.
+    pub new_primary: usize,
+    /// Rows that the client saw acknowledged before the loss; all are on both survivors.
+    pub acknowledged: usize,
+}
+
+impl Watched {
+    /// Starts everything; `db2` is the preferred candidate.
+    pub async fn start(cluster: Cluster, spec: DeploymentSpec) -> Result<Self, SandboxError> {
+        first_write::prepare(cluster.primary()).await?;
+        load::prepare(cluster.primary()).await?;
+        cluster.wait_caught_up().await?;
+        let deployment = Deployment::start(&cluster, &spec.candidate(1, "preferred")).await?;
+        let daemon = Daemon::start(&deployment).await?;
+        Ok(Self {
+            daemon,
+            deployment,
+            cluster,
+        })
+    }
+
+    /// Three servers of a line.
+    pub async fn prepare(kind: ServerKind) -> Result<Self, SandboxError> {
+        let cluster = Cluster::start(ClusterSpec::new(kind)).await?;
+        Self::start(cluster, DeploymentSpec::default()).await
+    }
+
+    /// The survivors.
+    pub fn survivors(&self) -> [&Server; 2] {
+        [self.cluster.server(1), self.cluster.server(2)]
+    }
+
+    /// Loses the primary under load, waits for a new one, and checks that nothing that was acknowledged is missing.
+    pub async fn lose_the_primary(&self, loss: Loss) -> Result<Replaced, SandboxError> {
+        let watch = Watch::start(&self.survivors()).await?;
+        let login = self
+            .cluster
+            .primary()
+            .login(APPLICATION.user, APPLICATION.password);
+        let load = Load::start(&login, &LoadSpec::default());
+        tokio::time::sleep(BEFORE).await;
+        let lost = Instant::now();
+        match loss {
+            Loss::Killed => self.cluster.crash(0)?,
+            Loss::HostFrozen => {
+                self.deployment.agent(0).freeze()?;
+                self.cluster.primary().freeze()?;
+            }
+            Loss::Hung => self.cluster.primary().freeze()?,
+        }
+        let first = watch
+            .wait(FIRST_WRITE)
+            .await
+            .map_err(|error| self.explained(error))?;
+        let first_write = first.at.duration_since(lost);
+        let new_primary = if first.server == self.cluster.server(1).name() {
+            1
+        } else {
+            2
+        };
+        if loss == Loss::HostFrozen {
+            // Its clients wait for an answer that never comes.
+            self.cluster.primary().kill()?;
+        }
+        let written = load.finish().await;
+        let name = crate::sandbox::deployment::server_name(self.cluster.server(new_primary));
+        self.daemon
+            .until("the new primary watched", |status| {
+                status["primary"] == name.as_str()
+            })
+            .await?;
+        self.check(new_primary, &written.acknowledged).await?;
+        Ok(Replaced {
+            first_write,
+            new_primary,
+            acknowledged: written.acknowledged.len(),
+        })
+    }
+
+    fn explained(&self, error: SandboxError) -> SandboxError {
+        SandboxError::Tool {
+            command: "mha-manager run".to_owned(),
+            status: error.to_string(),
+            output: self.daemon.log_text(),
+        }
+    }
+
+    async fn check(
+        &self,
+        new_primary: usize,
+        acknowledged: &std::collections::BTreeSet<u64>,
+    ) -> Result<(), SandboxError> {
+        let differs = |seen: String| SandboxError::Wait {
+            what: "equal survivors with every acknowledged row".to_owned(),
+            waited: Duration::ZERO,
+            seen,
+        };
+        let end = replica::binlog_end(self.cluster.server(new_primary)).await?;
+        replica::wait_executed(self.cluster.server(3 - new_primary), &end).await?;
+        let survivors = self.survivors();
+        compare::all_equal(&survivors).await?.map_err(differs)?;
+        for server in survivors {
+            let lost = acknowledged.difference(&load::rows(server).await?).count();
+            if lost > 0 {
+                return Err(differs(format!(
+                    "{} lacks {lost} of {} acknowledged rows\n{}",
+                    server.name(),
+                    acknowledged.len(),
+                    self.daemon.log_text()
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! The manager as a daemon beside real servers: what it does by itself, and what it never does.
+
+use std::time::Duration;
+
+use tests::sandbox::accounts::MONITOR;
+use tests::sandbox::daemon::Daemon;
+use tests::sandbox::deployment::{CLUSTER, DeploymentSpec, server_name};
+use tests::sandbox::slot::Slot;
+use tests::sandbox::wait::{self, Look};
+use tests::sandbox::{Cluster, ClusterSpec, SandboxError, ServerKind};
+use tests::watched::{Loss, Watched};
+
+use crate::support::Outcome;
+
+/// As many pings as would have to fail several times over.
+const LONG: Duration = Duration::from_secs(5);
+
+async fn watched(kind: ServerKind, spec: DeploymentSpec) -> Result<(Watched, Slot), SandboxError> {
+    let slot = Slot::take().await?;
+    let cluster = Cluster::start(ClusterSpec::new(kind)).await?;
+    Ok((Watched::start(cluster, spec).await?, slot))
+}
+
+fn journals(watched: &Watched) -> usize {
+    let folder = watched
+        .deployment
+        .manager_state()
+        .join("journal")
+        .join(CLUSTER);
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().extension().is_some_and(|e| e == "journal"))
+        .count()
+}
+
+/// Killed under load: replaced without a command, nothing lost, and the next death is refused.
+async fn replaced_and_then_refused(kind: ServerKind) -> Outcome {
+    let (watched, _slot) = watched(kind, DeploymentSpec::default()).await?;
+    let replaced = watched.lose_the_primary(Loss::Killed).await?;
+    assert!(replaced.acknowledged > 0, "a load that wrote nothing");
+    assert!(
+        replaced.first_write < Duration::from_secs(10),
+        "{replaced:?}"
+    );
+    let (code, status) = watched.daemon.status().await?;
+    assert_eq!(code, Some(0), "{status}");
+    let old = server_name(watched.cluster.primary());
+    assert_eq!(status["deposed"], serde_json::json!([old]), "{status}");
+    assert!(
+        watched.daemon.log_text().contains("server dead"),
+        "{}",
+        watched.daemon.log_text()
+    );
+
+    // The new primary dies, too: within the window nothing is done.
+    watched.cluster.crash(replaced.new_primary)?;
+    let refusal = |status: &serde_json::Value| {
+        let sentence = status["sentence"].as_str().unwrap_or_default();
+        status["state"] == 51 && sentence.contains("none may follow within")
+    };
+    watched.daemon.until("a refusal", refusal).await?;
+    let (code, _) = watched.daemon.status().await?;
+    assert_eq!(code, Some(51));
+    assert_eq!(journals(&watched), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaced_and_then_refused_mysql_5_6() -> Outcome {
+    replaced_and_then_refused(ServerKind::MySql56).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaced_and_then_refused_mariadb_10_11() -> Outcome {
+    replaced_and_then_refused(ServerKind::MariaDb1011).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_death_is_refused_across_a_restart_and_by_hand_until_it_is_overridden() -> Outcome
+{
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let replaced = watched.lose_the_primary(Loss::Killed).await?;
+    let Watched {
+        daemon,
+        deployment,
+        cluster,
+    } = watched;
+    assert_eq!(daemon.terminate().await?, Some(0));
+    cluster.crash(replaced.new_primary)?;
+    let daemon = Daemon::launch(&deployment)?;
+    daemon
+        .until("a refusal", |status| {
+            let sentence = status["sentence"].as_str().unwrap_or_default();
+            status["state"] == 51 && sentence.contains("none may follow within")
+        })
+        .await?;
+    // By hand, too.
+    let dead = cluster.server(replaced.new_primary);
+    let run = deployment.failover(dead, &[]).await?;
+    run.must_end_with(12);
+    assert!(run.mentions("none may follow within"), "{}", run.text());
+    // The override goes on: one survivor is left, and the deposed server does not stand in the way.
+    let run = deployment
+        .failover(dead, &["--ignore-last-failover"])
+        .await?;
+    assert!(
+        matches!(run.finished.code, Some(0 | 10)),
+        "{:?}\n{}",
+        run.finished.code,
+        run.text()
+    );
+    let last = cluster.server(3 - replaced.new_primary);
+    assert_eq!(last.value("SELECT @@read_only").await?, "0");
+    assert_eq!(daemon.terminate().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_lets_the_manager_act_again() -> Outcome {
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let replaced = watched.lose_the_primary(Loss::Killed).await?;
+    watched.cluster.crash(replaced.new_primary)?;
+    watched
+        .daemon
+        .until("a refusal", |status| status["state"] == 51)
+        .await?;
+    let told = watched.daemon.tell(&["ack", CLUSTER]).await?;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let last = server_name(watched.cluster.server(3 - replaced.new_primary));
+    watched
+        .daemon
+        .until("the last server as the primary", |status| {
+            status["primary"] == last.as_str()
+        })
+        .await?;
+    assert_eq!(journals(&watched), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_frozen_is_replaced() -> Outcome {
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let replaced = watched.lose_the_primary(Loss::HostFrozen).await?;
+    assert!(
+        replaced.first_write < Duration::from_secs(15),
+        "{replaced:?}\n{}",
+        watched.daemon.log_text()
+    );
+    assert!(
+        watched.daemon.log_text().contains("host dead"),
+        "{}",
+        watched.daemon.log_text()
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_killed_and_replaced() -> Outcome {
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let replaced = watched.lose_the_primary(Loss::Hung).await?;
+    assert!(
+        replaced.first_write < Duration::from_secs(20),
+        "{replaced:?}\n{}",
+        watched.daemon.log_text()
+    );
+    assert!(
+        watched.daemon.log_text().contains("is hung"),
+        "{}",
+        watched.daemon.log_text()
+    );
+    Ok(())
+}
+
+/// For a while nothing is done, and the manager says this.
+async fn left_alone(watched: &Watched, sentence: &str) -> Outcome {
+    tokio::time::sleep(LONG).await;
+    assert_eq!(journals(watched), 0, "{}", watched.daemon.log_text());
+    assert!(
+        watched.daemon.log_text().contains(sentence),
+        "{sentence} in\n{}",
+        watched.daemon.log_text()
+    );
+    let (code, status) = watched.daemon.status().await?;
+    assert_eq!(code, Some(0), "{status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_monitor_password_is_a_sign_of_life() -> Outcome {
+    let spec = DeploymentSpec::default().monitor("user", "nobody_knows_me");
+    let (watched, _slot) = watched(ServerKind::MySql56, spec).await?;
+    left_alone(
+        &watched,
+        "is alive: it answers the manager (it answers with error 1045",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exhausted_connections_are_a_sign_of_life() -> Outcome {
+    let spec = DeploymentSpec::default().monitor("ping_type", "CONNECT");
+    let (watched, _slot) = watched(ServerKind::MySql56, spec).await?;
+    watched
+        .cluster
+        .primary()
+        .exec("SET GLOBAL max_connections=1")
+        .await?;
+    left_alone(&watched, "it answers with error 1040").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_global_read_lock_is_a_sign_of_life() -> Outcome {
+    let spec = DeploymentSpec::default().monitor("ping_type", "INSERT");
+    let (watched, _slot) = watched(ServerKind::MySql56, spec).await?;
+    watched
+        .cluster
+        .primary()
+        .exec(&format!("GRANT ALL ON infra.* TO '{}'@'%'", MONITOR.user))
+        .await?;
+    // Until the row is written, and not only refused.
+    let table = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='infra'";
+    wait::until("the row of the ping", LONG, || async {
+        let tables = watched.cluster.primary().value(table).await?;
+        Ok(if tables == "1" {
+            Look::Done(())
+        } else {
+            Look::NotYet(tables)
+        })
+    })
+    .await?;
+    let mut locker = watched.cluster.primary().admin().await?;
+    locker.exec("FLUSH TABLES WITH READ LOCK").await?;
+    // Each upsert waits for the lock, and each time a query on a new connection is answered.
+    tokio::time::sleep(LONG).await;
+    assert_eq!(journals(&watched), 0, "{}", watched.daemon.log_text());
+    assert_eq!(
+        watched
+            .cluster
+            .primary()
+            .value("SELECT @@read_only")
+            .await?,
+        "0"
+    );
+    locker.exec("UNLOCK TABLES").await?;
+    watched
+        .daemon
+        .until("state 0", |status| status["state"] == 0)
+        .await?;
+    Ok(())
+}
