@@ -55,7 +55,7 @@ enum Command {
     },
     /// Run a cluster until Enter, end of input, Ctrl-C or SIGTERM; prints how to reach it as JSON.
     Up {
-        /// Server line: mysql-5.6 or mariadb-10.11.
+        /// Server line: mysql-5.6, mysql-9.7 or mariadb-10.11.
         #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
         server: ServerKind,
         /// Number of replicas.

@@ -38,6 +38,7 @@ pub const APPLICATION: Account = Account {
 fn shipped(kind: ServerKind) -> &'static str {
     match kind {
         ServerKind::MySql56 => include_str!("../../../deploy/sql/accounts-mysql-5.6.sql"),
+        ServerKind::MySql97 => include_str!("accounts-mysql-9.7.sql"),
         ServerKind::MariaDb1011 => include_str!("../../../deploy/sql/accounts-mariadb-10.11.sql"),
     }
 }
@@ -60,11 +61,17 @@ pub async fn create(kind: ServerKind, session: &mut Client) -> Result<(), Sandbo
     {
         session.exec(statement).await?;
     }
+    let account = format!("'{}'@'%'", APPLICATION.user);
+    session
+        .exec(&format!(
+            "CREATE USER {account} IDENTIFIED BY '{}'",
+            APPLICATION.password
+        ))
+        .await?;
     session
         .exec(&format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, CREATE TEMPORARY TABLES, LOCK TABLES \
-             ON *.* TO '{}'@'%' IDENTIFIED BY '{}'",
-            APPLICATION.user, APPLICATION.password
+             ON *.* TO {account}",
         ))
         .await
 }

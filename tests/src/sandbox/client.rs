@@ -58,6 +58,16 @@ impl Record {
         }
     }
 
+    /// The same values under other column names.
+    pub(crate) fn renamed(self, name: impl Fn(&str) -> String) -> Self {
+        let fields = self.fields.into_iter();
+        Self {
+            fields: fields
+                .map(|(column, value)| (name(&column), value))
+                .collect(),
+        }
+    }
+
     /// The value of a column; `None` if it is NULL or absent.
     pub fn get(&self, column: &str) -> Option<&str> {
         self.fields

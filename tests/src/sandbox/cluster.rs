@@ -10,6 +10,7 @@ use futures::future::try_join_all;
 use tempfile::TempDir;
 
 use super::accounts::{self, REPLICATION};
+use super::dialect::{Channel, Start};
 use super::error::SandboxError;
 use super::fetch::ServerKind;
 use super::gate::{Gate, Mode, StreamPoint};
@@ -25,6 +26,8 @@ pub enum Replication {
     Position,
     /// By `MASTER_USE_GTID=slave_pos`; MariaDB only.
     SlavePos,
+    /// By `MASTER_AUTO_POSITION=1`; MySQL only, with GTIDs.
+    AutoPosition,
 }
 
 /// What cluster to start.
@@ -230,19 +233,12 @@ impl Cluster {
         replication: Replication,
     ) -> Result<(), SandboxError> {
         let end = replica::binlog_end(source).await?;
-        let place = match replication {
-            Replication::Position => {
-                let no_gtid = if self.kind.is_mariadb() {
-                    ", MASTER_USE_GTID=no"
-                } else {
-                    ""
-                };
-                format!(
-                    "MASTER_LOG_FILE='{}', MASTER_LOG_POS={}{no_gtid}",
-                    end.file, end.offset
-                )
-            }
-            Replication::SlavePos => "MASTER_USE_GTID=slave_pos".to_owned(),
+        let start = match replication {
+            Replication::Position => Start::At {
+                file: end.file,
+                offset: end.offset,
+            },
+            Replication::SlavePos | Replication::AutoPosition => Start::Gtid,
         };
         if replication == Replication::SlavePos {
             let position = source.value("SELECT @@gtid_binlog_pos").await?;
@@ -252,15 +248,13 @@ impl Cluster {
         }
         replica
             .exec_all(&[
-                &format!(
-                    "CHANGE MASTER TO MASTER_HOST='{}', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}', \
-                     MASTER_CONNECT_RETRY=1, {place}",
-                    source.address(),
-                    source.port(),
-                    REPLICATION.user,
-                    REPLICATION.password,
-                ),
-                "START SLAVE",
+                &self.kind.change_source(&Channel {
+                    address: source.address(),
+                    port: source.port(),
+                    account: REPLICATION,
+                    start,
+                }),
+                &self.kind.statement("START SLAVE"),
             ])
             .await
     }
@@ -327,5 +321,5 @@ async fn prepare(server: &Server, databases: &[String]) -> Result<(), SandboxErr
     for name in databases {
         session.exec(&format!("CREATE DATABASE `{name}`")).await?;
     }
-    session.exec("RESET MASTER").await
+    session.exec(&server.kind().statement("RESET MASTER")).await
 }

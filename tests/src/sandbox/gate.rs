@@ -184,11 +184,16 @@ async fn packet(from: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Resu
     Ok(())
 }
 
-/// COM_BINLOG_DUMP: command 0x12, position u32, flags u16, server id u32, file name.
+/// COM_BINLOG_DUMP: command 0x12, position u32, flags u16, server id u32, file name; COM_BINLOG_DUMP_GTID: command 0x1e,
+/// flags u16, server id u32, and more.
 fn dumping_replica(packet: &[u8]) -> Option<u32> {
     let payload = packet.get(4..)?;
-    (packet.get(3) == Some(&0) && payload.first() == Some(&0x12)).then_some(())?;
-    Some(u32::from_le_bytes(payload.get(7..11)?.try_into().ok()?))
+    let server_id = match (packet.get(3)?, payload.first()?) {
+        (0, 0x12) => payload.get(7..11)?,
+        (0, 0x1e) => payload.get(3..7)?,
+        _ => return None,
+    };
+    Some(u32::from_le_bytes(server_id.try_into().ok()?))
 }
 
 async fn requests(
@@ -326,5 +331,7 @@ mod tests {
         request.extend(b"mysql-bin.000001");
         assert_eq!(dumping_replica(&request), Some(3));
         assert_eq!(dumping_replica(&[1, 0, 0, 0, 0x0e]), None);
+        let by_gtid = [7, 0, 0, 0, 0x1e, 0, 0, 3, 0, 0, 0];
+        assert_eq!(dumping_replica(&by_gtid), Some(3));
     }
 }

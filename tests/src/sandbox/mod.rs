@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod compare;
 pub mod daemon;
 pub mod deployment;
+pub mod dialect;
 pub mod error;
 pub mod fetch;
 pub mod first_write;

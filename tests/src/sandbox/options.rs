@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use nix::unistd::Uid;
 
+use super::fetch::ServerKind;
+
 /// The size of the redo log, the same in the template and in the servers: 5.6 refuses another size after a kill.
 pub(crate) const INNODB_LOG_FILE_SIZE: &str = "16M";
 
@@ -46,33 +48,43 @@ impl ServerOptions {
         self
     }
 
-    /// The value that a server with these options gets, unless it is one the server sets by itself.
-    pub fn get(&self, name: &str) -> Option<String> {
-        self.resolved().remove(&normal(name))
+    /// The value that a server of this line gets, unless it is one the server sets by itself.
+    pub fn get(&self, kind: ServerKind, name: &str) -> Option<String> {
+        self.resolved(kind).remove(&normal(name))
     }
 
-    fn resolved(&self) -> BTreeMap<String, String> {
+    /// Under the names of 5.6.
+    fn resolved(&self, kind: ServerKind) -> BTreeMap<String, String> {
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in DEFAULTS {
             all.insert((*name).to_owned(), (*value).to_owned());
         }
-        for (name, value) in &self.changes {
+        let own = kind
+            .default_options()
+            .iter()
+            .map(|(name, value)| (*name, *value));
+        let changes = self
+            .changes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()));
+        for (name, value) in own.chain(changes) {
             match value {
-                Some(value) => all.insert(name.clone(), value.clone()),
+                Some(value) => all.insert(name.to_owned(), value.to_owned()),
                 None => all.remove(name),
             };
         }
         all
     }
 
-    /// The `my.cnf` text; `fixed` are the options that make the server this server.
-    pub(crate) fn render(&self, fixed: &[(&str, String)]) -> String {
-        let mut all = self.resolved();
+    /// The `my.cnf` text for a server of this line; `fixed` are the options that make the server this server.
+    pub(crate) fn render(&self, kind: ServerKind, fixed: &[(&str, String)]) -> String {
+        let mut all = self.resolved(kind);
         for (name, value) in fixed {
             all.insert(normal(name), value.clone());
         }
         let mut text = String::from("[mysqld]\n");
         for (name, value) in all {
+            let name = kind.option(&name);
             // Writing to a String cannot fail.
             let _ = if value.is_empty() {
                 writeln!(text, "{name}")
@@ -120,11 +132,27 @@ mod tests {
             .unset("sync-binlog")
             .set("port", 1)
             .set("skip-x", "");
-        let text = options.render(&[("port", "2".to_owned())]);
+        let text = options.render(ServerKind::MySql56, &[("port", "2".to_owned())]);
         assert!(text.contains("\nrelay-log=other\n"), "{text}");
         assert!(text.contains("\nport=2\n"), "{text}");
         assert!(text.contains("\nskip-x\n"), "{text}");
         assert!(!text.contains("sync-binlog"), "{text}");
-        assert_eq!(options.get("log_bin").as_deref(), Some("mysql-bin"));
+        assert_eq!(
+            options.get(ServerKind::MySql56, "log_bin").as_deref(),
+            Some("mysql-bin")
+        );
+    }
+
+    #[test]
+    fn a_line_has_its_own_defaults_and_names() {
+        let options = ServerOptions::new().set("slave-parallel-workers", 2);
+        let text = options.render(ServerKind::MySql97, &[]);
+        assert!(text.contains("\nlog-replica-updates=1\n"), "{text}");
+        assert!(text.contains("\nreplica-parallel-workers=2\n"), "{text}");
+        assert!(text.contains("\nmysqlx=0\n"), "{text}");
+        assert!(!text.contains("innodb-log-file-size"), "{text}");
+        let text = options.render(ServerKind::MariaDb1011, &[]);
+        assert!(text.contains("\nslave-parallel-workers=2\n"), "{text}");
+        assert!(!text.contains("mysqlx"), "{text}");
     }
 }

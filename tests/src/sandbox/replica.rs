@@ -35,7 +35,7 @@ impl std::fmt::Display for LogPlace {
     }
 }
 
-/// One row of SHOW SLAVE STATUS.
+/// One row of SHOW SLAVE STATUS, its columns under the names of 5.6 whatever the server calls them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaStatus {
     server: String,
@@ -117,10 +117,11 @@ impl ReplicaStatus {
 
 /// The replica's status; `None` if the server is no replica.
 pub async fn status(server: &Server) -> Result<Option<ReplicaStatus>, SandboxError> {
-    let row = server.row("SHOW SLAVE STATUS").await?;
+    let kind = server.kind();
+    let row = server.row(&kind.statement("SHOW SLAVE STATUS")).await?;
     Ok(row.map(|row| ReplicaStatus {
         server: server.name().to_owned(),
-        row,
+        row: row.renamed(|column| kind.status_column(column)),
     }))
 }
 
@@ -186,7 +187,7 @@ pub async fn binlog_end(server: &Server) -> Result<LogPlace, SandboxError> {
         wanted: wanted.to_owned(),
     };
     let row = server
-        .row("SHOW MASTER STATUS")
+        .row(&server.kind().statement("SHOW MASTER STATUS"))
         .await?
         .ok_or_else(|| lacking("row: no binary log"))?;
     let file = row.get("File").ok_or_else(|| lacking("File"))?.to_owned();

@@ -129,7 +129,7 @@ impl Server {
             // mysqld refuses to run as root unless it is told to.
             fixed.push(("user", "root".to_owned()));
         }
-        let text = self.spec.options.render(&fixed);
+        let text = self.spec.options.render(self.spec.kind, &fixed);
         let file = self.config_file();
         fs::write(&file, text).map_err(SandboxError::io("write", &file))
     }
@@ -210,7 +210,7 @@ impl Server {
     }
 
     fn log_base(&self, option: &str, default: &str) -> PathBuf {
-        let value = self.spec.options.get(option);
+        let value = self.spec.options.get(self.spec.kind, option);
         self.datadir().join(
             value
                 .as_deref()
@@ -260,17 +260,15 @@ impl Server {
         {
             return Ok(());
         }
-        let mut arguments =
-            vec![format!("--defaults-file={}", self.config_file().display()).into()];
-        arguments.extend(options.iter().map(Into::into));
+        let (program, mut arguments) = self.distribution.program();
+        arguments.push(format!("--defaults-file={}", self.config_file().display()).into());
+        let kind = self.spec.kind;
+        arguments.extend(options.iter().map(|option| kind.option(option).into()));
         *slot = Some(Process::start(&Launch {
             name: self.spec.name.clone(),
-            program: self.distribution.mysqld.clone(),
+            program,
             arguments,
-            environment: vec![(
-                "LD_LIBRARY_PATH".to_owned(),
-                self.distribution.library_path(),
-            )],
+            environment: self.distribution.environment(),
             log: self.error_log(),
         })?);
         Ok(())

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::cache;
@@ -39,9 +40,10 @@ pub fn ensure(distribution: &Distribution) -> Result<PathBuf, SandboxError> {
     Ok(folder)
 }
 
-/// The SQL files that make the system tables, in the order of the server's own installer.
+/// The SQL files that make the system tables, in the order of the server's own installer. MySQL 9.7 makes them itself.
 fn system_sql(kind: ServerKind) -> &'static [&'static str] {
     match kind {
+        ServerKind::MySql97 => &[],
         ServerKind::MySql56 => &["mysql_system_tables.sql", "mysql_system_tables_data.sql"],
         ServerKind::MariaDb1011 => &[
             "mysql_system_tables.sql",
@@ -57,16 +59,38 @@ fn system_sql(kind: ServerKind) -> &'static [&'static str] {
 /// Does what `mysql_install_db` and `mariadb-install-db --auth-root-authentication-method=normal --skip-test-db` do;
 /// the scripts themselves call programs of client packages that are not needed for anything else.
 fn bootstrap(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxError> {
+    if distribution.kind == ServerKind::MySql97 {
+        return initialize(distribution, datadir);
+    }
     let parent = datadir.parent().unwrap_or(datadir);
     let mut script = tempfile::NamedTempFile::new_in(parent)
         .map_err(SandboxError::io("create a file in", parent))?;
     write_script(distribution, script.as_file_mut())
         .map_err(SandboxError::io("write", script.path()))?;
 
+    let mut command = installer(distribution, "--bootstrap", datadir);
+    command
+        .arg(format!("--tmpdir={}", datadir.display()))
+        .arg(format!("--innodb-log-file-size={INNODB_LOG_FILE_SIZE}"))
+        .arg("--max-allowed-packet=8M");
+    tool::run(command, Some(script.path()), Duration::from_secs(120))?;
+    Ok(())
+}
+
+/// The server's own `--initialize-insecure`, without the UUID that it makes: each copy makes one of its own.
+fn initialize(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxError> {
+    let mut command = installer(distribution, "--initialize-insecure", datadir);
+    command.args(["--innodb-redo-log-capacity=16M", "--innodb-doublewrite=0"]);
+    tool::run(command, None, Duration::from_secs(300))?;
+    let uuid = datadir.join("auto.cnf");
+    fs::remove_file(&uuid).map_err(SandboxError::io("remove", &uuid))
+}
+
+fn installer(distribution: &Distribution, mode: &str, datadir: &Path) -> Command {
     let mut command = distribution.command();
     command
         .arg("--no-defaults")
-        .arg("--bootstrap")
+        .arg(mode)
         .args(run_as_root_option())
         .arg(format!("--basedir={}", distribution.basedir.display()))
         .arg(format!(
@@ -74,18 +98,14 @@ fn bootstrap(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxE
             distribution.share.display()
         ))
         .arg(format!("--datadir={}", datadir.display()))
-        .arg(format!("--tmpdir={}", datadir.display()))
-        .arg(format!("--innodb-log-file-size={INNODB_LOG_FILE_SIZE}"))
         .args([
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-use-native-aio=0",
-            "--max-allowed-packet=8M",
         ]);
     if let Some(plugins) = &distribution.plugin_dir {
         command.arg(format!("--plugin-dir={}", plugins.display()));
     }
-    tool::run(command, Some(script.path()), Duration::from_secs(120))?;
-    Ok(())
+    command
 }
 
 fn write_script(distribution: &Distribution, script: &mut File) -> std::io::Result<()> {

@@ -1,8 +1,8 @@
-//! MariaDB from the Debian archive, with apt's state, lists and cache in a private folder.
+//! MariaDB and MySQL 9.7 from the Debian archive, with apt's state, lists and cache in a private folder.
 //!
 //! apt-get runs as the present user and touches nothing of the system: it reads which archive the machine uses, then
 //! works on a sources list of its own. `/dev/null` as dpkg's status file makes it ignore what is installed, so the
-//! packages of Debian 12 come whatever release the machine runs.
+//! packages of the wanted release come whatever release the machine runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,37 +14,111 @@ use crate::sandbox::error::SandboxError;
 use crate::sandbox::progress;
 use crate::sandbox::tool::{APT_GET, DPKG};
 
-const RELEASE: &str = "bookworm";
-const LINE: &str = "10.11";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const PACKAGES: [&str; 5] = [
-    "mariadb-server-core",
-    "mariadb-server",
-    "liburing2",
-    "libnuma1",
-    "libaio1",
-];
+
+/// A server in a release of Debian.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// What it is, for progress and errors.
+    product: &'static str,
+    /// Suite of the archive.
+    release: &'static str,
+    /// The package whose version is that of the server.
+    server: &'static str,
+    /// The version that is wanted begins so.
+    line: &'static str,
+    packages: Packages,
+    /// Megabytes to fetch, about.
+    mib: u32,
+}
+
+#[derive(Debug)]
+enum Packages {
+    /// These, beside libraries that the machine has.
+    Named(&'static [&'static str]),
+    /// The server's package and, of those it depends on, the ones whose names begin so: names of libraries change with
+    /// their interfaces.
+    Closure(&'static [&'static str]),
+}
+
+/// MariaDB 10.11 of Debian 12.
+pub(super) const MARIADB_1011: Source = Source {
+    product: "MariaDB 10.11",
+    release: "bookworm",
+    server: "mariadb-server",
+    line: "10.11",
+    packages: Packages::Named(&[
+        "mariadb-server-core",
+        "mariadb-server",
+        "liburing2",
+        "libnuma1",
+        "libaio1",
+    ]),
+    mib: 11,
+};
+
+/// MySQL 9.7 of Debian unstable, with every library it needs, the C library and its loader included.
+pub(super) const MYSQL_97: Source = Source {
+    product: "MySQL 9.7",
+    release: "unstable",
+    server: "mysql-server-core",
+    line: "9.7",
+    packages: Packages::Closure(&[
+        "libaio1",
+        "libc6",
+        "libgcc-s1",
+        "libgoogle-perftools4",
+        "libicu",
+        "liblz4-1",
+        "liblzma5",
+        "libnuma1",
+        "libprotobuf-lite",
+        "libssl3",
+        "libstdc++6",
+        "libtcmalloc-minimal4",
+        "libunwind8",
+        "libxxhash0",
+        "libzstd1",
+        "zlib1g",
+    ]),
+    mib: 42,
+};
 
 /// Downloads and unpacks into `folder`. The packages themselves are not kept.
-pub(super) fn fetch_mariadb_1011(folder: &Path) -> Result<Vec<Package>, SandboxError> {
+pub(super) fn fetch(source: &Source, folder: &Path) -> Result<Vec<Package>, SandboxError> {
     let started = Instant::now();
-    let apt = Apt::new(&folder.join("apt"))?;
-    progress("reading the package lists of Debian 12 from the Debian archive (about 9 MiB)");
-    apt.run("update", &[])?;
+    let apt = Apt::new(source, &folder.join("apt"))?;
     progress(&format!(
-        "fetching {} from the Debian archive (about 11 MiB)",
-        PACKAGES.join(" ")
+        "reading the package lists of Debian {} from the Debian archive (about 10 MiB)",
+        source.release
     ));
-    apt.run("download", &PACKAGES)?;
+    apt.run("update", &[])?;
+    let wanted = match source.packages {
+        Packages::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+        Packages::Closure(prefixes) => {
+            let plan = apt.run(
+                "install",
+                &["--simulate", "--no-install-recommends", source.server],
+            )?;
+            closure(&plan, source.server, prefixes)
+        }
+    };
+    progress(&format!(
+        "fetching {} from the Debian archive (about {} MiB)",
+        wanted.join(" "),
+        source.mib
+    ));
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    apt.run("download", &names)?;
 
     let mut found = Vec::new();
     for path in apt.downloaded()? {
         let mut unpack = DPKG.command();
         unpack.arg("-x").arg(&path).arg(folder);
-        DPKG.run(unpack, "unpack MariaDB", Duration::from_secs(120))?;
+        DPKG.run(unpack, "unpack a server", Duration::from_secs(120))?;
         found.push(package(&path)?);
     }
-    check_line(&found)?;
+    check_line(source, &found)?;
     fs::remove_dir_all(&apt.folder).map_err(SandboxError::io("remove", &apt.folder))?;
     let bytes = found.iter().map(|package| package.bytes).sum();
     progress(&format!(
@@ -56,19 +130,28 @@ pub(super) fn fetch_mariadb_1011(folder: &Path) -> Result<Vec<Package>, SandboxE
     Ok(found)
 }
 
+/// The packages to take of a plan, which has lines like `Inst libicu78 (78.3-2 Debian:unstable [amd64])`.
+fn closure(plan: &str, server: &str, prefixes: &[&str]) -> Vec<String> {
+    plan.lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+        .filter(|name| *name == server || prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The file names carry the version: `mariadb-server_1%3a10.11.18-0+deb12u1_amd64.deb`.
-fn check_line(found: &[Package]) -> Result<(), SandboxError> {
+fn check_line(source: &Source, found: &[Package]) -> Result<(), SandboxError> {
     let version = found
         .iter()
-        .find_map(|package| package.file.strip_prefix("mariadb-server_"))
+        .find_map(|package| package.file.strip_prefix(source.server)?.strip_prefix('_'))
         .map(|rest| rest.split_once("%3a").map_or(rest, |(_, version)| version))
         .unwrap_or("nothing");
-    if version.starts_with(&format!("{LINE}.")) {
+    if version.starts_with(&format!("{}.", source.line)) {
         return Ok(());
     }
     Err(SandboxError::WrongLine {
-        package: "mariadb-server".to_owned(),
-        wanted: LINE.to_owned(),
+        package: source.server.to_owned(),
+        wanted: source.line.to_owned(),
         found: version.to_owned(),
     })
 }
@@ -76,10 +159,11 @@ fn check_line(found: &[Package]) -> Result<(), SandboxError> {
 /// apt-get with private folders.
 struct Apt {
     folder: PathBuf,
+    purpose: String,
 }
 
 impl Apt {
-    fn new(folder: &Path) -> Result<Self, SandboxError> {
+    fn new(source: &Source, folder: &Path) -> Result<Self, SandboxError> {
         for name in ["lists/partial", "cache/archives/partial", "packages"] {
             let path = folder.join(name);
             fs::create_dir_all(&path).map_err(SandboxError::io("create", &path))?;
@@ -89,7 +173,7 @@ impl Apt {
         } else {
             String::new()
         };
-        let lines: Vec<String> = archives()?
+        let lines: Vec<String> = archives(source.release)?
             .iter()
             .map(|(uri, suite)| format!("deb {signed_by}{uri} {suite} main\n"))
             .collect();
@@ -97,6 +181,7 @@ impl Apt {
         fs::write(&path, lines.concat()).map_err(SandboxError::io("write", &path))?;
         Ok(Self {
             folder: folder.to_owned(),
+            purpose: format!("fetch {}", source.product),
         })
     }
 
@@ -129,12 +214,10 @@ impl Apt {
         command
     }
 
-    fn run(&self, verb: &str, arguments: &[&str]) -> Result<(), SandboxError> {
+    fn run(&self, verb: &str, arguments: &[&str]) -> Result<String, SandboxError> {
         let mut command = self.command();
         command.arg("-q").arg(verb).args(arguments);
-        APT_GET
-            .run(command, "fetch MariaDB 10.11", Duration::from_secs(600))
-            .map(|_| ())
+        APT_GET.run(command, &self.purpose, Duration::from_secs(600))
     }
 
     fn downloaded(&self) -> Result<Vec<PathBuf>, SandboxError> {
@@ -152,9 +235,9 @@ impl Apt {
 }
 
 /// The Debian archives to use, as (URI, suite): `MHA_SANDBOX_DEBIAN_MIRROR`, else those of this machine.
-fn archives() -> Result<Vec<(String, String)>, SandboxError> {
+fn archives(release: &str) -> Result<Vec<(String, String)>, SandboxError> {
     if let Ok(uri) = std::env::var("MHA_SANDBOX_DEBIAN_MIRROR") {
-        return Ok(vec![(uri, RELEASE.to_owned())]);
+        return Ok(vec![(uri, release.to_owned())]);
     }
     let mut list = APT_GET.command();
     list.args([
@@ -172,7 +255,7 @@ fn archives() -> Result<Vec<(String, String)>, SandboxError> {
         .lines()
         .filter_map(|line| line.split_once('|'))
         .collect();
-    let found = choose(&configured);
+    let found = choose(&configured, release);
     if found.is_empty() {
         return Err(SandboxError::NoDebianArchive {
             found: text.trim().replace('\n', ", "),
@@ -182,16 +265,17 @@ fn archives() -> Result<Vec<(String, String)>, SandboxError> {
 }
 
 /// Archives of the wanted release if the machine has them, else the machine's Debian archives with that release.
-fn choose(configured: &[(&str, &str)]) -> Vec<(String, String)> {
+/// Unstable has no security archive.
+fn choose(configured: &[(&str, &str)], release: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for (uri, suite) in configured {
         let path = uri.trim_end_matches('/');
-        let suite = if suite.split('-').next() == Some(RELEASE) {
+        let suite = if suite.split('-').next() == Some(release) {
             (*suite).to_owned()
         } else if path.ends_with("/debian") {
-            RELEASE.to_owned()
-        } else if path.ends_with("/debian-security") {
-            format!("{RELEASE}-security")
+            release.to_owned()
+        } else if path.ends_with("/debian-security") && release != "unstable" {
+            format!("{release}-security")
         } else {
             continue;
         };
@@ -221,7 +305,7 @@ mod tests {
             ("http://a.example/debian-security/", "bookworm-security"),
             ("http://b.example/tools", "stable"),
         ];
-        assert_eq!(choose(&machine), owned(&machine[..2]));
+        assert_eq!(choose(&machine, "bookworm"), owned(&machine[..2]));
     }
 
     #[test]
@@ -235,12 +319,29 @@ mod tests {
             ("http://a.example/debian/", "bookworm"),
             ("http://a.example/debian-security/", "bookworm-security"),
         ];
-        assert_eq!(choose(&machine), owned(&wanted));
+        assert_eq!(choose(&machine, "bookworm"), owned(&wanted));
+        let unstable = [("http://a.example/debian/", "unstable")];
+        assert_eq!(choose(&machine, "unstable"), owned(&unstable));
     }
 
     #[test]
     fn a_machine_without_debian_has_none() {
-        assert_eq!(choose(&[("http://a.example/ubuntu", "noble")]), owned(&[]));
+        let machine = [("http://a.example/ubuntu", "noble")];
+        assert_eq!(choose(&machine, "bookworm"), owned(&[]));
+    }
+
+    #[test]
+    fn of_what_a_server_depends_on_libraries_are_taken() {
+        let plan = "NOTE: This is only a simulation!\n\
+                    Inst libc6 (2.43-7 Debian:unstable [amd64]) []\n\
+                    Inst perl-base (5.42.3-1 Debian:unstable [amd64])\n\
+                    Inst libicu78 (78.3-2 Debian:unstable [amd64])\n\
+                    Inst mysql-server-core (9.7.4-2 Debian:unstable [amd64])\n\
+                    Conf libc6 (2.43-7 Debian:unstable [amd64])\n";
+        assert_eq!(
+            closure(plan, "mysql-server-core", &["libc6", "libicu"]),
+            ["libc6", "libicu78", "mysql-server-core"]
+        );
     }
 
     #[test]
@@ -250,8 +351,10 @@ mod tests {
             bytes: 1,
             sha256: String::new(),
         };
-        check_line(&[package("mariadb-server_1%3a10.11.18-0+deb12u1_amd64.deb")]).unwrap();
-        let error = check_line(&[package("mariadb-server_1%3a11.8.6-1_amd64.deb")]).unwrap_err();
+        let check = |file: &str| check_line(&MARIADB_1011, &[package(file)]);
+        check("mariadb-server_1%3a10.11.18-0+deb12u1_amd64.deb").unwrap();
+        check_line(&MYSQL_97, &[package("mysql-server-core_9.7.4-2_amd64.deb")]).unwrap();
+        let error = check("mariadb-server_1%3a11.8.6-1_amd64.deb").unwrap_err();
         assert_eq!(
             error.to_string(),
             "the archive offers mariadb-server 11.8.6-1_amd64.deb, wanted a version of the line 10.11"

