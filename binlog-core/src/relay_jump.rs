@@ -13,7 +13,8 @@
 //!
 //! Whatever is not proven is left to others: first to a walk of the one file (MariaDB does not store Annotate_rows, so that
 //! offsets there differ by no constant), then to the walk of all files. A jump answers as that walk would. It does not look at what lies
-//! elsewhere, so it does not see damage there; every cut does.
+//! elsewhere, so it does not see damage there; every cut does. And it takes for granted what receivers do: they open a new relay log
+//! for each connection, so that a source states positions at heads only.
 
 mod chain;
 mod head;

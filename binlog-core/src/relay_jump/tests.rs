@@ -188,6 +188,43 @@ fn a_connection_that_starts_again_further_back_wins() {
 }
 
 #[test]
+fn where_offsets_differ_by_no_constant_only_one_file_is_walked() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = "10.11.6-MariaDB-log";
+    let mut log = PrimaryLog::with_version(file("b.000001"), 1, Crc32, version);
+    for i in 1..60 {
+        log.mariadb_gtid(0, i, 0)
+            .event(
+                EventType::MARIADB_ANNOTATE_ROWS,
+                b"insert into t values (1)",
+            )
+            .event(
+                EventType::TABLE_MAP,
+                &crate::testing::table_map_body("d", "t"),
+            )
+            .event(EventType::WRITE_ROWS_V1, &[1; 80])
+            .xid(i);
+    }
+    let mut relay = writer(Crc32);
+    relay.connect(&log, &pos("b.000001:4"));
+    let stored =
+        |event: &&crate::testing::WrittenEvent| event.type_code != EventType::MARIADB_ANNOTATE_ROWS;
+    for event in log.events.iter().filter(stored) {
+        relay.receive(&log, event);
+    }
+    let files = write(&relay, dir.path());
+    let found = compare(&files, None, &targets(&log));
+    assert!(found.held > 4 * 59, "{found:?}");
+    // Only the start of everything, which no event ends at, is left to the walk of all files.
+    let missed: Vec<_> = found
+        .missed
+        .iter()
+        .map(|(target, _)| target.as_str())
+        .collect();
+    assert_eq!(missed, ["b.000001:4"], "{found:?}");
+}
+
+#[test]
 fn what_does_not_hold_at_the_landing_is_not_jumped_to() {
     let dir = tempfile::tempdir().unwrap();
     let (log, relay) = received(Crc32, 1000, 60);
