@@ -80,7 +80,7 @@ impl Jump<'_> {
         if !rest.iter().skip_while(older).all(at_or_behind) {
             return Ok(None);
         }
-        // Whether a lone format description counts as held depends on what else is.
+        // Whether a lone format description or Rotate counts as held depends on what else is.
         let unclear = |head: &Head| head.first.is_some() && !head.has_data;
         let more = rest.iter().any(|head| head.has_data);
         let located = match before.and_then(|i| heads.get(i)) {
@@ -119,9 +119,9 @@ impl Jump<'_> {
                 .map(|offset| BinlogPosition::new(latest.file.clone(), offset));
         }
         for i in 1..heads.len() {
-            let (end, data) = match heads.get(i - 1) {
-                Some(before) => (self.end_of(before)?, before.has_data),
-                None => (None, false),
+            let end = match heads.get(i - 1) {
+                Some(before) => self.end_of(before)?,
+                None => None,
             };
             if let (Some(head), Some(end)) = (heads.get_mut(i), end)
                 && head.start.is_none()
@@ -130,7 +130,6 @@ impl Jump<'_> {
                 && head.first.is_none_or(|(_, start)| low(end.offset) == start)
             {
                 head.start = Some(end);
-                head.has_data |= data && head.first.is_some();
             }
         }
         for i in (1..heads.len()).rev() {

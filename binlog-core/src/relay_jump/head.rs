@@ -33,7 +33,7 @@ pub(super) struct Head {
     pub(super) rotate_to: Option<BinlogPosition>,
     /// It holds the replica's own events only.
     pub(super) bare: bool,
-    /// The first event is more than a format description or Rotate, or follows data directly, or data follow it.
+    /// The first event is more than a format description or Rotate, or data follow it directly.
     pub(super) has_data: bool,
     /// The first event does not stand where the head says: something is missing before it.
     pub(super) odd: bool,
