@@ -514,8 +514,9 @@ impl EventReader {
         } else {
             ChecksumAlgorithm::None
         };
-        // A source with checksums off zeroes fields of the event it sends without a new sum: nothing to verify then.
-        if description.checksum == ChecksumAlgorithm::Crc32
+        let verified = description.checksum == ChecksumAlgorithm::Crc32
+            || (description.has_checksum_field && !is_sent_without_checksums(bytes, header));
+        if verified
             && let Some((stored, computed)) = format_description_checksums(bytes)
             && stored != computed
         {
@@ -611,6 +612,18 @@ impl EventReader {
         }
         Ok(())
     }
+}
+
+/// A server writes a right sum into every format description, also where checksums are off. Only a source that sends one
+/// with them off zeroes fields without a new sum. Where the sum is right with checksums on, that byte alone is damaged, and
+/// believing it would leave all that follows unverified.
+fn is_sent_without_checksums(event: &[u8], header: EventHeader) -> bool {
+    let mut on = event.to_vec();
+    if let Some(algorithm) = on.iter_mut().rev().nth(CHECKSUM_LEN as usize) {
+        *algorithm = 1;
+    }
+    header.log_pos == 0
+        && format_description_checksums(&on).is_some_and(|(stored, computed)| stored != computed)
 }
 
 /// (stored, computed) sums of a format description: computed with the in-use flag cleared.

@@ -194,6 +194,7 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
             )
         }
     };
+    check_settings(range, head.as_ref(), &steps)?;
     let origin = map
         .pieces
         .get(first.piece)
@@ -211,6 +212,24 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
         log_end: map.end.clone(),
         original: None,
     }))
+}
+
+/// One description stands at the head of each file in a segment: events under another setting would be misread behind it.
+fn check_settings(
+    range: &StreamRange,
+    head: Option<&FormatRef>,
+    steps: &[CopyStep],
+) -> Result<(), LogError> {
+    let mut described = head.map(|head| (&range.from.file, head.checksum));
+    for step in steps {
+        if described.is_some_and(|(file, setting)| *file == step.file && setting != step.checksum) {
+            return Err(LogError::NoFormatDescription {
+                file: step.file.clone(),
+            });
+        }
+        described = Some((&step.file, step.checksum));
+    }
+    Ok(())
 }
 
 struct Planner<'a> {

@@ -117,7 +117,12 @@ fn settings(
         let description = FormatDescription::parse(bytes)?;
         // The server flips the in-use flag without a new sum.
         content[17] &= !1;
-        let right = description.checksum == NoChecksum || is_right(&content);
+        let mut on = content.clone();
+        let algorithm = on.len().saturating_sub(5);
+        on[algorithm] = 1;
+        // A source with checksums off zeroes fields and leaves the sum as it was.
+        let sent = description.checksum == NoChecksum && header.log_pos == 0 && !is_right(&on);
+        let right = !description.has_checksum_field || sent || is_right(&content);
         let field = if description.has_checksum_field {
             Crc32
         } else {
