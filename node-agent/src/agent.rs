@@ -186,7 +186,11 @@ impl Agent {
 }
 
 impl LocalServer {
-    fn open(config: ServerConfig) -> Result<Self, Error> {
+    /// Reads what earlier runs kept of a server.
+    ///
+    /// # Errors
+    /// State that cannot be read.
+    pub fn open(config: ServerConfig) -> Result<Self, Error> {
         durable::create_private_directory(&config.state_dir)?;
         let fence = Fence::open(config.name.clone(), &config.state_dir)?;
         let guard = Guard::open(&config.state_dir, fence.hold().as_ref())?;

@@ -11,6 +11,8 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::error::Error;
 use crate::rpc;
+use crate::state::durable;
+use crate::state::lock::StateLock;
 
 /// How long blocking tasks may go on after the last call; a stalled disk must not keep the process.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(5);
@@ -44,6 +46,8 @@ async fn serve(config: Config) -> Result<(), Error> {
     let mut interrupt = handler(SignalKind::interrupt())?;
     let address = config.listen;
     let listening = |source| Error::Listen { address, source };
+    durable::create_private_directory(&config.state_dir)?;
+    let _lock = StateLock::take(&config.state_dir)?;
     let agent = Agent::open(config)?;
     // Holds are enforced before anybody can ask.
     let stop = CancellationToken::new();

@@ -69,6 +69,9 @@ pub enum Error {
     /// The state directory cannot be used.
     #[error("state directory")]
     State(#[from] DurableError),
+    /// Another process acts on the state directory.
+    #[error("state directory")]
+    Locked(#[from] crate::state::lock::LockError),
     /// A signal handler could not be installed, or the runtime could not be started.
     #[error("set up {what}")]
     Setup {
@@ -89,6 +92,7 @@ impl Error {
             | Self::Serve(_)
             | Self::Reflection(_)
             | Self::State(_)
+            | Self::Locked(_)
             | Self::Setup { .. } => Exit::Failed,
         }
     }

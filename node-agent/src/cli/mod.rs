@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::DEFAULT_PATH;
 
-pub use tools::{FileCommand, FindArgs, GenerateArgs, InspectArgs, JoinArgs, RelayArgs, SaveArgs};
+pub use tools::{
+    ApplyArgs, FileCommand, FindArgs, GenerateArgs, InspectArgs, JoinArgs, RelayArgs, SaveArgs,
+};
 
 /// The agent on every MySQL host: saves, cuts, ships and applies logs, and fences.
 #[derive(Debug, Parser)]

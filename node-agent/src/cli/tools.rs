@@ -6,6 +6,7 @@ use binlog_core::{BinlogFileName, BinlogPosition, ServerId};
 use clap::{Args, Subcommand};
 
 use super::Format;
+use crate::config::DEFAULT_PATH;
 
 /// Commands on plain files: no server, agent or manager is needed.
 #[derive(Debug, Subcommand)]
@@ -20,6 +21,8 @@ pub enum FileCommand {
     Join(JoinArgs),
     /// Show what is in log files: events, transactions, extents, checksums, and how each ends.
     Inspect(InspectArgs),
+    /// Replay contiguous segments on a local replica through the local source, and restore its channel, stopped.
+    Apply(ApplyArgs),
 }
 
 /// Arguments of `save-binary-logs`.
@@ -118,6 +121,32 @@ pub struct InspectArgs {
     /// The primary's file in which each FILE begins, where neither it nor its name says so.
     #[arg(long, value_name = "NAME")]
     pub first_file: Option<BinlogFileName>,
+    /// How the result looks.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The replica, as the configuration names it.
+    #[arg(long, value_name = "NAME")]
+    pub server: String,
+    /// Segments in the order of the primary's stream; files without a manifest are walked.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only say what would be applied.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The primary's file in which the first FILE begins, where it has no manifest and does not say so itself.
+    #[arg(long, value_name = "NAME")]
+    pub first_file: Option<BinlogFileName>,
+    /// Longest time without progress, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub stall: u64,
+    /// Configuration of this host's agent: socket, account and state directory.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
     /// How the result looks.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

@@ -42,4 +42,4 @@ pub use local::{Local, ProtectRelayLogs};
 pub use promote::{Promoted, make_writable, promote};
 pub use receiver::{ReceiverStopped, stop_receiver};
 pub use repoint::{RepointRequest, Repointed, repoint};
-pub use resume::resume;
+pub use resume::{Threads, resume, undo};

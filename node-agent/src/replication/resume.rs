@@ -14,11 +14,32 @@ use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{Receiver, ReplicaStatus, UsingGtid};
 use crate::mysqld::variables::Variables;
 
+/// How the threads of a channel are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// As they were found.
+    AsBefore,
+    /// Both stand still.
+    Stopped,
+}
+
 /// Undoes what operations did to the channel. Idempotent; without a record there is nothing to undo.
 ///
 /// # Errors
 /// [`ReplicationError::AlreadyPromoted`]; a failed applier changes nothing.
 pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, ReplicationError> {
+    undo(local, Threads::AsBefore, deadline).await
+}
+
+/// The same with a choice of how the threads are left.
+///
+/// # Errors
+/// As [`resume`].
+pub async fn undo(
+    local: &Local,
+    threads: Threads,
+    deadline: Deadline,
+) -> Result<ReplicaStatus, ReplicationError> {
     let mut control = local.control(deadline.remaining()).await?;
     let Some(record) = ChannelRecord::load(&local.state_folder)? else {
         return control.replica().await;
@@ -41,7 +62,10 @@ pub async fn resume(local: &Local, deadline: Deadline) -> Result<ReplicaStatus, 
     } else {
         restore_stopped(local, &mut control, &record, &variables, deadline).await?;
     }
-    run_as_before(&mut control, &record, deadline).await?;
+    match threads {
+        Threads::AsBefore => run_as_before(&mut control, &record, deadline).await?,
+        Threads::Stopped => stop(&mut control, deadline).await?,
+    }
     ChannelRecord::remove(&local.state_folder)?;
     control.replica().await
 }
@@ -105,6 +129,14 @@ async fn restore_stopped(
         settle(local, control, variables, record, None, deadline).await?;
     }
     globals::restore(control, &record.saved_globals, deadline).await
+}
+
+async fn stop(control: &mut Control, deadline: Deadline) -> Result<(), ReplicationError> {
+    if !control.replica().await?.is_stopped() {
+        let sql = control.dialect.stop_both();
+        control.session.exec(&sql, deadline.remaining()).await?;
+    }
+    Ok(())
 }
 
 /// Starts the threads that ran before and stops the applier if it did not.

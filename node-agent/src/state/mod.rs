@@ -7,4 +7,5 @@ pub mod epoch;
 #[cfg(test)]
 mod epoch_tests;
 pub mod flight;
+pub mod lock;
 pub mod names;

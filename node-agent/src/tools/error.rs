@@ -6,6 +6,7 @@ use binlog_core::{BinlogPosition, LogEnd, LogError, StreamRange};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Exit, chain};
+use crate::replication::ReplicationError;
 
 /// Why a command on files failed; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,38 @@ pub enum ToolError {
         /// What they hold.
         held: StreamRange,
     },
+    /// The agent's configuration, or the state it names, cannot be used.
+    #[error(transparent)]
+    Agent(#[from] crate::error::Error),
+    /// The replica, or a statement on it.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    /// The configuration has no such server.
+    #[error("{} has no server {server}", config.display())]
+    UnknownServer {
+        /// The name.
+        server: String,
+        /// The configuration.
+        config: PathBuf,
+    },
+    /// The files do not continue what the replica executed.
+    #[error("{server} has executed up to {executed}; the files start at {from}")]
+    NotContiguous {
+        /// The replica.
+        server: String,
+        /// What it executed.
+        executed: BinlogPosition,
+        /// Where the files start.
+        from: BinlogPosition,
+    },
+    /// The replica is in no state to be replayed on.
+    #[error("{server}: {reason}")]
+    NotReady {
+        /// The replica.
+        server: String,
+        /// Why, and what helps.
+        reason: String,
+    },
 }
 
 impl ToolError {
@@ -53,10 +86,18 @@ impl ToolError {
             Self::Log(LogError::Corrupt { .. } | LogError::DigestMismatch { .. }) => {
                 Exit::CorruptLog
             }
+            Self::Replication(ReplicationError::Log(
+                LogError::Corrupt { .. } | LogError::DigestMismatch { .. },
+            )) => Exit::CorruptLog,
+            Self::UnknownServer { .. } => Exit::Usage,
+            Self::Agent(error) => error.exit(),
             Self::Log(_)
             | Self::OutputExists { .. }
             | Self::Output { .. }
-            | Self::OtherLog { .. } => Exit::Failed,
+            | Self::OtherLog { .. }
+            | Self::Replication(_)
+            | Self::NotContiguous { .. }
+            | Self::NotReady { .. } => Exit::Failed,
         }
     }
 
@@ -72,6 +113,17 @@ impl ToolError {
                 "other_log",
                 object(json!({ "position": position, "held": [held] })),
             ),
+            Self::UnknownServer { server, config } => (
+                "unknown_server",
+                object(json!({ "server": server, "file": config })),
+            ),
+            Self::Agent(_) => ("agent", Map::new()),
+            Self::Replication(_) => ("replication", Map::new()),
+            Self::NotContiguous { executed, from, .. } => (
+                "not_contiguous",
+                object(json!({ "executed": executed, "from": from })),
+            ),
+            Self::NotReady { server, .. } => ("not_ready", object(json!({ "server": server }))),
         };
         fields.insert("kind".to_owned(), kind.into());
         fields.insert("message".to_owned(), chain(self).into());

@@ -1,4 +1,5 @@
-//! Commands on plain files, for a DBA by hand: no server, no agent and no manager is needed.
+//! Commands on plain files, for a DBA by hand: no server, no agent and no manager is needed, but for `apply`, which
+//! replays on a local replica.
 //!
 //! Each command is a function from plain arguments to a typed result or a [`ToolError`]; [`report`] prints either and
 //! gives the exit code. What holds for all of them:
@@ -8,6 +9,7 @@
 //!   when the command ends, whatever happened (see [`staging`]);
 //! - an error names file and offset, what was expected and what was found.
 
+pub mod apply;
 pub mod error;
 pub mod find;
 pub mod generate;
@@ -69,6 +71,10 @@ pub fn run(command: FileCommand) -> Exit {
             };
             let done = inspect::inspect(&args.files, args.first_file.as_ref(), show);
             report::finish("inspect", args.format, done)
+        }
+        FileCommand::Apply(args) => {
+            let format = args.format;
+            report::finish("apply", format, apply::apply(&args.into()))
         }
     }
 }

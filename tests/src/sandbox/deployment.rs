@@ -600,6 +600,11 @@ impl Agent {
         &self.name
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Its state folder.
     pub fn state_dir(&self) -> &Path {
         &self.state_dir

@@ -11,5 +11,6 @@ mod refusals;
 mod replay;
 mod support;
 mod table;
+mod tools;
 mod watch;
 mod watched;
