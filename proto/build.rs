@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "mha/v1/common.proto",
     "mha/v1/agent.proto",
     "mha/v1/epoch.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 8] = [
     "mha/v1/fence.proto",
     "mha/v1/manager.proto",
     "mha/v1/watch.proto",
+    "mha/v1/lease.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
 use crate::guard::{self, Guard};
+use crate::lease::{self, ServerLease};
 use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
 use crate::mysqld::{self, Endpoint, Observed, Remembered, SqlError};
@@ -67,6 +68,8 @@ pub struct LocalServer {
     pub fence: Arc<Fence>,
     /// Keeps it read-only once it is deposed.
     pub guard: Arc<Guard>,
+    /// Its lease, if it is the primary.
+    pub lease: Arc<ServerLease>,
     /// Keeps its relay logs.
     pub keeper: Arc<RelayKeeper>,
     /// Watches its mysqld.
@@ -91,7 +94,7 @@ impl Agent {
         let segments = SegmentStore::open(config.segments_dir(), config.segment_keep)?;
         let mut servers = BTreeMap::new();
         for server in &config.servers {
-            let opened = LocalServer::open(server.clone())?;
+            let opened = LocalServer::open(server.clone(), &config.name)?;
             servers.insert(server.name.clone(), Arc::new(opened));
         }
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -110,7 +113,7 @@ impl Agent {
         }))
     }
 
-    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps
+    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps leases and
     /// relay logs, refreshes what is remembered, watches the servers, drops old segments.
     pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
         for (name, server) in &self.servers {
@@ -122,6 +125,11 @@ impl Agent {
             ));
             tokio::spawn(refresh(Arc::clone(server), stop.clone()));
             tokio::spawn(guard::enforce(Arc::clone(server), stop.clone()));
+            tokio::spawn(lease::run(
+                Arc::clone(self),
+                Arc::clone(server),
+                stop.clone(),
+            ));
             watch::start(server, stop);
         }
         tokio::spawn(age_out(Arc::clone(self), stop.clone()));
@@ -147,6 +155,7 @@ impl Agent {
         let process = server.watch.facts().process;
         let standing = Standing {
             guard: server.guard.told(&process),
+            lease: server.lease.told(lease::vouches_for_itself(self, server)),
             held_down_by: server.fence.hold().map(|hold| hold.operation),
             // An unreadable epoch is told to whoever claims; here the cluster just has none.
             stored: self
@@ -186,18 +195,20 @@ impl Agent {
 }
 
 impl LocalServer {
-    /// Reads what earlier runs kept of a server.
+    /// Reads what earlier runs kept of a server; `agent` is this agent's name.
     ///
     /// # Errors
     /// State that cannot be read.
-    pub fn open(config: ServerConfig) -> Result<Self, Error> {
+    pub fn open(config: ServerConfig, agent: &str) -> Result<Self, Error> {
         durable::create_private_directory(&config.state_dir)?;
         let fence = Fence::open(config.name.clone(), &config.state_dir)?;
         let guard = Guard::open(&config.state_dir, fence.hold().as_ref())?;
+        let lease = ServerLease::open(&config.state_dir, &config.name, agent)?;
         let keeper = RelayKeeper::open(&config.state_dir, config.relay_keep)?;
         let server = Self {
             fence: Arc::new(fence),
             guard: Arc::new(guard),
+            lease: Arc::new(lease),
             keeper: Arc::new(keeper),
             watch: ServerWatch::new(),
             config,

@@ -3,7 +3,8 @@
 //! A server that was held down by a failover is deposed: from then on, also after its hold was released and after any number
 //! of restarts of agent and mysqld, it is made read-only as soon as its socket answers, and sessions of users without SUPER are
 //! ended. Two things lift that: `MakeWritable` of the present epoch, and the release of the hold by the very operation that
-//! held it, which undoes a failover that promoted nobody.
+//! held it, which undoes a failover that promoted nobody. A server whose lease was lost, or beside which another one was named
+//! the primary, is deposed as well.
 //!
 //! Guarantees: the order is on disk before a hold is released, so a crash of the agent forgets nothing; an order that cannot be
 //! read is an error of the start, never an absent one. What it cannot do: between the moment mysqld accepts connections and the
@@ -22,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::LocalServer;
 use crate::error::chain;
 use crate::fence::Hold;
-use crate::mysqld::Endpoint;
+use crate::mysqld::{Deadline, Endpoint};
 use crate::state::durable::{self, DurableError};
 use crate::watch::clock;
 
-pub mod shut;
+use self::shut::{Hands, Shut};
+
+mod shut;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,10 @@ mod tests;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Longest wait for the server's answers to one try.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How often open sessions are looked after: more often than any sensible `wait_timeout`.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// Pause before sessions that could not be opened in advance are tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Why a server is kept read-only, as it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +51,22 @@ pub struct Deposed {
     pub operation: String,
     /// Its epoch.
     pub epoch: u64,
+    /// What happened.
+    #[serde(default)]
+    pub cause: Cause,
+}
+
+/// What deposed a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// An operation held it down.
+    #[default]
+    HeldDown,
+    /// An operation named another primary.
+    Succeeded,
+    /// Its lease ended; the operation is the one that gave it.
+    LeaseLost,
 }
 
 /// Why an order could not be stored or lifted.
@@ -97,6 +120,7 @@ impl Guard {
             hold.map(|hold| Deposed {
                 operation: hold.operation.clone(),
                 epoch: hold.epoch,
+                cause: Cause::HeldDown,
             })
         });
         Ok(Self {
@@ -121,26 +145,29 @@ impl Guard {
         self.lock().told(process.running_pid())
     }
 
-    /// Keeps the server read-only from now on. Returns when that is on disk; an order of a newer epoch stays.
+    /// Keeps the server read-only, from now on in this run of the agent, and for good when this returns; an order of a newer
+    /// epoch stays.
     ///
     /// # Errors
-    /// See [`GuardError`].
+    /// See [`GuardError`]; the order is in force until the agent ends.
     pub async fn depose(self: &Arc<Self>, order: Deposed) -> Result<(), GuardError> {
         if self.order().is_some_and(|known| known.epoch > order.epoch) {
             return Ok(());
         }
-        let guard = Arc::clone(self);
+        // Before the disk, which may be what is broken.
         let stored = order.clone();
+        {
+            let mut state = self.lock();
+            if state.order.as_ref() != Some(&order) {
+                state.order = Some(order);
+                (state.since, state.confirmed) = (clock::now(), None);
+            }
+        }
+        self.changed.notify_one();
+        let guard = Arc::clone(self);
         tokio::task::spawn_blocking(move || durable::write_json(&guard.path, &stored))
             .await
             .map_err(|_| GuardError::Abandoned)??;
-        let mut state = self.lock();
-        if state.order.as_ref() != Some(&order) {
-            state.order = Some(order);
-            (state.since, state.confirmed) = (clock::now(), None);
-        }
-        drop(state);
-        self.changed.notify_one();
         Ok(())
     }
 
@@ -149,10 +176,9 @@ impl Guard {
     /// # Errors
     /// The order could not be removed and stays in force.
     pub async fn pardon(self: &Arc<Self>, operation: &str) -> Result<bool, GuardError> {
-        if self
-            .order()
-            .is_none_or(|order| order.operation != operation)
-        {
+        let undoes =
+            |order: Deposed| order.operation == operation && order.cause == Cause::HeldDown;
+        if !self.order().is_some_and(undoes) {
             return Ok(false);
         }
         self.remove().await?;
@@ -206,10 +232,16 @@ impl State {
         let Some(order) = &self.order else {
             return watch::Guard::None;
         };
-        let reason = format!(
-            "deposed by operation {} in epoch {}",
-            order.operation, order.epoch
-        );
+        let Deposed {
+            operation, epoch, ..
+        } = order;
+        let reason = match order.cause {
+            Cause::HeldDown => format!("held down by operation {operation} in epoch {epoch}"),
+            Cause::Succeeded => {
+                format!("operation {operation} named another primary in epoch {epoch}")
+            }
+            Cause::LeaseLost => format!("its lease of epoch {epoch} was lost"),
+        };
         match self.confirmed {
             Some((pid, since)) if Some(pid) == running => watch::Guard::ReadOnly { reason, since },
             _ => watch::Guard::Enforcing {
@@ -249,21 +281,25 @@ pub async fn enforce(server: Arc<LocalServer>, stop: CancellationToken) {
     let mut news = server.watch.subscribe();
     // One line per kind of trouble, not one per try.
     let mut last_trouble = String::new();
+    let mut hands: Option<Hands> = None;
     loop {
         let facts = news.borrow_and_update().clone();
         let due = server.guard.lock().due(&facts.process, facts.read_only);
         let Some(pid) = due else {
+            // Who may lose its lease any moment has the sessions for it open: there may be no place for new ones then.
+            let wanted = server.lease.is_active() && facts.process.running_pid().is_some();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = server.guard.changed.notified() => {}
                 changed = news.changed() => if changed.is_err() { return },
+                () = keep_open(&server, &mut hands), if wanted => {}
             }
             continue;
         };
         let began = Instant::now();
         let done = tokio::select! {
             () = stop.cancelled() => return,
-            done = shut(&server) => done,
+            done = shut(&server, &mut hands) => done,
         };
         match done {
             Ok(done) => {
@@ -298,9 +334,43 @@ pub async fn enforce(server: Arc<LocalServer>, stop: CancellationToken) {
     }
 }
 
-async fn shut(server: &LocalServer) -> Result<shut::Shut, String> {
+/// Makes the server read-only through the sessions that are open, or through new ones.
+async fn shut(server: &LocalServer, hands: &mut Option<Hands>) -> Result<Shut, String> {
+    let deadline = Deadline::after(LIMIT);
+    // Taken: a session that did not finish is never used again.
+    if let Some(mut open) = hands.take()
+        && let Ok(done) = open.shut(deadline).await
+    {
+        *hands = Some(open);
+        return Ok(done);
+    }
+    let mut fresh = open(server, deadline).await?;
+    fresh.shut(deadline).await.map_err(|error| chain(&error))
+}
+
+async fn open(server: &LocalServer, deadline: Deadline) -> Result<Hands, String> {
     let endpoint = Endpoint::from_config(&server.config).map_err(|error| chain(&error))?;
-    shut::shut(&endpoint, LIMIT)
+    Hands::open(&endpoint, deadline)
         .await
         .map_err(|error| chain(&error))
+}
+
+/// Keeps sessions open and alive; returns after each look. Dropped in the middle, it drops what it was asking.
+async fn keep_open(server: &LocalServer, hands: &mut Option<Hands>) {
+    if hands.is_some() {
+        sleep(ALIVE_EVERY).await;
+    }
+    let deadline = Deadline::after(LIMIT);
+    let kept = match hands.take() {
+        Some(mut open) => open.are_alive(deadline).await.then_some(open),
+        None => None,
+    };
+    *hands = match kept {
+        Some(kept) => Some(kept),
+        None => open(server, deadline).await.ok(),
+    };
+    if hands.is_none() {
+        // The server is not there, or full.
+        sleep(AGAIN_AFTER).await;
+    }
 }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use proto::watch::{
-    Cause, Disk, DiskState, Guard, Lease, LeaseState, Moment, Process, Socket, SocketState, Sql,
-    SqlState, Watched,
+    Cause, Disk, DiskState, Guard, Lease, Moment, Process, Socket, SocketState, Sql, SqlState,
+    Watched,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,8 @@ pub struct ServerWatch {
 pub struct Standing {
     /// Whether the agent keeps it read-only.
     pub guard: Guard,
+    /// Its lease.
+    pub lease: Lease,
     /// Operation for which mysqld is held down.
     pub held_down_by: Option<String>,
     /// What is stored of the cluster.
@@ -161,12 +163,7 @@ impl ServerWatch {
             epoch: standing.stored.epoch,
             operation: standing.stored.holder.map(|holder| holder.operation),
             guard: standing.guard,
-            lease: Lease {
-                state: LeaseState::Off,
-                vouching: 0,
-                agents: 0,
-                manager_heard: false,
-            },
+            lease: standing.lease,
         }
     }
 }

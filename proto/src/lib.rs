@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod convert;
 pub mod identity;
+pub mod lease;
 pub mod probe;
 pub mod status;
 pub mod tls;
@@ -27,8 +28,8 @@ pub mod v1 {
 /// Encoded descriptors of all services, for gRPC reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mha_descriptor.bin"));
 
-/// Protocol revision of this build; N and N-1 work together. 2 added watching and probing, which an agent of revision 1 has
-/// not: look at its capabilities.
+/// Protocol revision of this build; N and N-1 work together. 2 added watching, probing and leases, which an agent of
+/// revision 1 has not: look at its capabilities.
 pub const PROTOCOL_REVISION: u32 = 2;
 
 /// Names of the optional abilities that `GetAgentInfo` lists.
@@ -37,4 +38,6 @@ pub mod capability {
     pub const WATCH: &str = "watch";
     /// `ProbeServer`.
     pub const PROBE: &str = "probe";
+    /// `AssignPrimary`, `RenewLease` and `Vouch`.
+    pub const LEASE: &str = "lease";
 }

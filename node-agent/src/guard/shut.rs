@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 
 use crate::mysqld::row::flag_of;
 use crate::mysqld::{Deadline, Endpoint, Row, Session, SqlError};
@@ -23,11 +23,11 @@ const NO_CLIENTS: [&str; 3] = ["system user", "event_scheduler", "unauthenticate
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shut {
+pub(super) struct Shut {
     /// It was read-only already.
-    pub was_read_only: bool,
+    pub(super) was_read_only: bool,
     /// Sessions that were ended.
-    pub ended: usize,
+    pub(super) ended: usize,
 }
 
 /// One session of the server.
@@ -38,20 +38,51 @@ struct Connection {
     command: String,
 }
 
-/// Makes the server read-only, within `limit`.
-///
-/// # Errors
-/// The server's or the connection's. After a lost answer it may or may not be read-only: try again.
-pub async fn shut(endpoint: &Endpoint, limit: Duration) -> Result<Shut, SqlError> {
-    let deadline = Deadline::after(limit);
-    let mut setter = Session::connect(endpoint, deadline.remaining()).await?;
+/// The two sessions that it takes.
+#[derive(Debug)]
+pub(super) struct Hands {
+    setter: Session,
+    killer: Session,
+}
+
+impl Hands {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server's or the connection's.
+    pub(super) async fn open(endpoint: &Endpoint, deadline: Deadline) -> Result<Self, SqlError> {
+        Ok(Self {
+            setter: Session::connect(endpoint, deadline.remaining()).await?,
+            killer: Session::connect(endpoint, deadline.remaining()).await?,
+        })
+    }
+
+    /// Whether both still answer.
+    pub(super) async fn are_alive(&mut self, deadline: Deadline) -> bool {
+        self.setter.exec("DO 1", deadline.remaining()).await.is_ok()
+            && self.killer.exec("DO 1", deadline.remaining()).await.is_ok()
+    }
+
+    /// Makes the server read-only.
+    ///
+    /// # Errors
+    /// The server's or the connection's. After a lost answer it may or may not be read-only: try again.
+    pub(super) async fn shut(&mut self, deadline: Deadline) -> Result<Shut, SqlError> {
+        shut(&mut self.setter, &mut self.killer, deadline).await
+    }
+}
+
+async fn shut(
+    setter: &mut Session,
+    killer: &mut Session,
+    deadline: Deadline,
+) -> Result<Shut, SqlError> {
     let was_read_only = setter
         .query_value("SELECT @@GLOBAL.read_only", deadline.remaining())
         .await?
         .is_some_and(|text| flag_of(&text).unwrap_or(true));
-    let mut killer = Session::connect(endpoint, deadline.remaining()).await?;
     let own = [setter.connection_id(), killer.connection_id()];
-    let exempt = privileged(&mut killer, deadline).await?;
+    let exempt = privileged(killer, deadline).await?;
     let mut ended = 0;
     if !was_read_only {
         let setting = setter.exec("SET GLOBAL read_only=1", deadline.remaining());
@@ -63,19 +94,12 @@ pub async fn shut(endpoint: &Endpoint, limit: Duration) -> Result<Shut, SqlError
                 set = &mut setting => break set?,
                 _ = again.tick() => {
                     // Not cancelled by the other branch in the middle of a statement: it runs to its end here.
-                    ended += end_sessions(&mut killer, &own, &exempt, deadline).await?;
+                    ended += end_sessions(killer, &own, &exempt, deadline).await?;
                 }
             }
         }
     }
-    ended += end_sessions(&mut killer, &own, &exempt, deadline).await?;
-    // Politeness must not take the time that the caller has.
-    let bye = Duration::from_millis(100);
-    let _ = timeout(bye * 2, async {
-        killer.close(bye).await;
-        setter.close(bye).await;
-    })
-    .await;
+    ended += end_sessions(killer, &own, &exempt, deadline).await?;
     Ok(Shut {
         was_read_only,
         ended,

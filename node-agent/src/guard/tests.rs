@@ -6,6 +6,7 @@ fn deposed(operation: &str, epoch: u64) -> Deposed {
     Deposed {
         operation: operation.to_owned(),
         epoch,
+        cause: Cause::HeldDown,
     }
 }
 
@@ -118,6 +119,14 @@ async fn only_the_operation_that_deposed_may_undo_it() {
     assert_eq!(guard.order(), Some(deposed("op-1", 1)));
     assert!(guard.pardon("op-1").await.unwrap());
     assert_eq!(guard.order(), None);
+    // A lease that was lost is not undone by a release.
+    let lost = Deposed {
+        cause: Cause::LeaseLost,
+        ..deposed("op-2", 2)
+    };
+    guard.depose(lost.clone()).await.unwrap();
+    assert!(!guard.pardon("op-2").await.unwrap());
+    assert_eq!(guard.order(), Some(lost));
 }
 
 #[test]

@@ -26,6 +26,9 @@ const GREETS: &[Role] = &[Role::Manager, Role::Observer, Role::Agent];
 /// Hands out data of the logs.
 const SHIPS: &[Role] = &[Role::Manager, Role::Agent];
 
+/// Says whether another server may go on as the primary.
+const VOUCHES: &[Role] = &[Role::Manager, Role::Agent];
+
 /// Every method and the roles that may call it.
 pub(super) const METHODS: &[(&str, &[Role])] = &[
     ("/mha.v1.AgentService/GetAgentInfo", GREETS),
@@ -34,6 +37,9 @@ pub(super) const METHODS: &[(&str, &[Role])] = &[
     ("/mha.v1.EpochService/ReleaseEpoch", CHANGES),
     ("/mha.v1.FenceService/HoldDown", CHANGES),
     ("/mha.v1.FenceService/ReleaseHold", CHANGES),
+    ("/mha.v1.LeaseService/AssignPrimary", CHANGES),
+    ("/mha.v1.LeaseService/RenewLease", CHANGES),
+    ("/mha.v1.LeaseService/Vouch", VOUCHES),
     ("/mha.v1.LogService/SurveyLogs", READS),
     ("/mha.v1.LogService/FindRelayLogs", READS),
     ("/mha.v1.LogService/DescribeEvent", READS),

@@ -12,13 +12,14 @@ use super::admit;
 use crate::agent::Agent;
 
 /// Optional abilities of this build.
-const CAPABILITIES: [&str; 6] = [
+const CAPABILITIES: [&str; 7] = [
     "local-source",
     "relay-keeping",
     "segment-transfer",
     "hold-down",
     capability::WATCH,
     capability::PROBE,
+    capability::LEASE,
 ];
 
 pub(super) async fn handle(

@@ -10,7 +10,7 @@ use super::failure::on_wire;
 use super::{admit, work};
 use crate::agent::Agent;
 use crate::fence::{FenceError, Hold};
-use crate::guard::Deposed;
+use crate::guard::{Cause, Deposed};
 use crate::state::flight::Lane;
 
 pub(super) async fn handle(
@@ -42,6 +42,7 @@ pub(super) async fn handle(
         let order = Deposed {
             operation: work.context.operation.to_string(),
             epoch: work.context.epoch.get(),
+            cause: Cause::HeldDown,
         };
         work.server.guard.depose(order).await.map_err(on_wire)?;
         work.server.watch.nudge();

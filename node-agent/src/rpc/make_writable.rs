@@ -26,6 +26,7 @@ pub(super) async fn handle(
             .await
             .map_err(replica::failed)?;
         aside.for_good().await.map_err(on_wire)?;
+        work.server.lease.begin_anew();
         Ok(MakeWritableResponse { read_only })
     })
     .await

@@ -23,6 +23,7 @@ mod wire;
 mod work;
 
 mod apply_logs;
+mod assign_primary;
 mod claim_epoch;
 mod describe_event;
 mod find_relay_logs;
@@ -37,11 +38,13 @@ mod pull_segment;
 mod read_segment;
 mod release_epoch;
 mod release_hold;
+mod renew_lease;
 mod repoint;
 mod resume_replication;
 mod save_binary_logs;
 mod stop_receiver;
 mod survey_logs;
+mod vouch;
 mod watch_server;
 
 pub use server::serve;
@@ -145,5 +148,13 @@ service! {
 
         watch_server: WatchServerRequest => Self::WatchServerStream;
         probe_server: ProbeServerRequest => v1::ProbeServerResponse;
+    }
+}
+
+service! {
+    v1::lease_service_server::LeaseService {
+        assign_primary: AssignPrimaryRequest => v1::AssignPrimaryResponse;
+        renew_lease: RenewLeaseRequest => v1::RenewLeaseResponse;
+        vouch: VouchRequest => v1::VouchResponse;
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use proto::channel::Target;
-use proto::convert::{ConvertError, Segment, convert};
-use proto::identity::{Identity, Role};
+use proto::convert::{Segment, convert};
 use proto::status::AgentError;
 use proto::v1::{PullSegmentRequest, SegmentProgress};
 use tonic::{Request, Response};
@@ -13,6 +11,7 @@ use super::failure::on_wire;
 use super::{admit, wire, work};
 use crate::agent::Agent;
 use crate::logs::pull::{Pull, pull};
+use crate::peers;
 use crate::state::flight::Lane;
 
 pub(super) async fn handle(
@@ -23,7 +22,7 @@ pub(super) async fn handle(
     let admitted = admit::change(agent, &request, context)?;
     let request = request.into_inner();
     let segment: Segment = convert(request.segment, "segment")?;
-    let target = target(
+    let target = peers::target(
         agent,
         &admitted.context.cluster,
         request.address,
@@ -60,37 +59,4 @@ pub(super) async fn handle(
         },
     )
     .await
-}
-
-/// Whom to dial. Without TLS only this host, as for the own listener.
-fn target(
-    agent: &Agent,
-    cluster: &str,
-    address: String,
-    certificate_name: &str,
-) -> Result<Target, AgentError> {
-    let Some(material) = &agent.tls else {
-        let loopback = address
-            .parse::<std::net::SocketAddr>()
-            .is_ok_and(|address| address.ip().is_loopback());
-        if !loopback {
-            return Err(ConvertError::new(
-                "address",
-                format!("{address}: without TLS only an agent on a loopback IP address is dialled"),
-            )
-            .into());
-        }
-        return Ok(Target { address, tls: None });
-    };
-    // Given as the agent's name or as the whole name in the certificate; another cluster's agent has neither.
-    let suffix = format!(".{cluster}.{}.mha", Role::Agent);
-    let name = certificate_name
-        .strip_suffix(&suffix)
-        .unwrap_or(certificate_name);
-    let identity = Identity::new(cluster, Role::Agent, name)
-        .map_err(|error| ConvertError::new("certificate_name", error.to_string()))?;
-    Ok(Target {
-        address,
-        tls: Some((material.clone(), identity.dns_name())),
-    })
 }

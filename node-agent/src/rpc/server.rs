@@ -49,6 +49,7 @@ pub async fn serve(
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
     let replication = v1::replication_service_server::ReplicationServiceServer::new(rpc.clone());
+    let leases = v1::lease_service_server::LeaseServiceServer::new(rpc.clone());
     let watches = v1::watch_service_server::WatchServiceServer::new(rpc.clone());
     for name in [
         name_of(&agents),
@@ -57,6 +58,7 @@ pub async fn serve(
         name_of(&logs),
         name_of(&replication),
         name_of(&watches),
+        name_of(&leases),
     ] {
         health_reporter
             .set_service_status(name, tonic_health::ServingStatus::Serving)
@@ -72,6 +74,7 @@ pub async fn serve(
         .add_service(Authorised::new(logs, tls))
         .add_service(Authorised::new(replication, tls))
         .add_service(Authorised::new(watches, tls))
+        .add_service(Authorised::new(leases, tls))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             async {

@@ -103,7 +103,7 @@ pub fn apply(request: &ApplyByHand) -> Result<Outcome<Applied>, ToolError> {
     // Held to the end: an agent that starts meanwhile must not act on the same channel.
     let _lock = StateLock::take(&config.state_dir).map_err(Error::from)?;
     let chain = SegmentChain::open_any(&request.files, request.first_file.as_ref())?;
-    let local = LocalServer::open(server)?;
+    let local = LocalServer::open(server, &config.name)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

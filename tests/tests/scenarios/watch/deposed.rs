@@ -3,18 +3,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use proto::v1;
-use proto::v1::epoch_service_client::EpochServiceClient;
-use proto::v1::fence_service_client::FenceServiceClient;
-use proto::v1::replication_service_client::ReplicationServiceClient;
 use proto::watch::{Guard, Watched};
 use tests::sandbox::accounts::APPLICATION;
 use tests::sandbox::client::{Client, Login};
-use tests::sandbox::deployment::{CLUSTER, Deployment, DeploymentSpec, server_name};
+use tests::sandbox::deployment::{Deployment, DeploymentSpec};
 use tests::sandbox::wait::{self, Look};
 use tests::sandbox::{ClusterSpec, SandboxError, Server, ServerKind};
 
-use super::{SOON, Stream};
+use super::{Operation, SOON, Stream, is_read_only};
 use crate::support::{self, Outcome};
 
 /// How often the supervisor starts a server that is down.
@@ -55,80 +51,6 @@ impl Writer {
     }
 }
 
-fn is_read_only(error: &SandboxError) -> bool {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text.contains("read-only")
-}
-
-/// The calls of an operation at the agent of server 0.
-struct Operation<'a> {
-    deployment: &'a Deployment,
-    server: &'a Server,
-    id: &'static str,
-    epoch: u64,
-}
-
-impl Operation<'_> {
-    fn context(&self) -> Option<v1::CallContext> {
-        Some(v1::CallContext {
-            cluster: CLUSTER.to_owned(),
-            server: server_name(self.server),
-            operation: self.id.to_owned(),
-            epoch: self.epoch,
-            deadline_ms: 10_000,
-        })
-    }
-
-    async fn claim(&self) {
-        let channel = support::dial(self.deployment, 0, "m1").await;
-        let request = v1::ClaimEpochRequest {
-            cluster: CLUSTER.to_owned(),
-            epoch: self.epoch,
-            operation: self.id.to_owned(),
-            manager: "m1".to_owned(),
-        };
-        EpochServiceClient::new(channel)
-            .claim_epoch(request)
-            .await
-            .unwrap();
-    }
-
-    async fn hold_down(&self) {
-        let channel = support::dial(self.deployment, 0, "m1").await;
-        let context = self.context();
-        let held = FenceServiceClient::new(channel)
-            .hold_down(v1::HoldDownRequest { context })
-            .await
-            .unwrap();
-        assert!(held.get_ref().confirmed);
-    }
-
-    async fn release_hold(&self) {
-        let channel = support::dial(self.deployment, 0, "m1").await;
-        let context = self.context();
-        let released = FenceServiceClient::new(channel)
-            .release_hold(v1::ReleaseHoldRequest { context })
-            .await
-            .unwrap();
-        assert!(released.get_ref().released);
-    }
-
-    async fn make_writable(&self) {
-        let channel = support::dial(self.deployment, 0, "m1").await;
-        let context = self.context();
-        let made = ReplicationServiceClient::new(channel)
-            .make_writable(v1::MakeWritableRequest { context })
-            .await
-            .unwrap();
-        assert!(!made.get_ref().read_only);
-    }
-}
-
 fn is_guarded(state: &Watched) -> bool {
     matches!(state.guard, Guard::ReadOnly { .. }) && state.read_only == Some(true)
 }
@@ -164,6 +86,7 @@ async fn never_written_again(kind: ServerKind) -> Outcome {
     let operation = |id, epoch| Operation {
         deployment: &deployment,
         server: primary,
+        number: 0,
         id,
         epoch,
     };

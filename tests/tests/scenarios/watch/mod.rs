@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use proto::probe::{ProbeOrder, Probed};
 use proto::v1;
+use proto::v1::epoch_service_client::EpochServiceClient;
+use proto::v1::fence_service_client::FenceServiceClient;
+use proto::v1::replication_service_client::ReplicationServiceClient;
 use proto::v1::watch_service_client::WatchServiceClient;
 use proto::watch::{WatchOrder, Watched};
-use tests::sandbox::Server;
 use tests::sandbox::deployment::{CLUSTER, Deployment, server_name};
+use tests::sandbox::{SandboxError, Server};
 use tonic::transport::Channel;
 
 use crate::support;
@@ -15,6 +18,7 @@ use crate::support;
 mod alive;
 mod deposed;
 mod ended;
+mod lease;
 
 /// Limit of what must come, on a machine that does much else.
 const SOON: Duration = Duration::from_secs(20);
@@ -90,4 +94,79 @@ async fn probe(deployment: &Deployment, asking: &Server, number: usize, other: &
         .unwrap()
         .into_inner();
     Probed::try_from(answer).unwrap()
+}
+
+fn is_read_only(error: &SandboxError) -> bool {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text.contains("read-only")
+}
+
+/// The calls of an operation at one server's agent.
+struct Operation<'a> {
+    deployment: &'a Deployment,
+    server: &'a Server,
+    number: usize,
+    id: &'static str,
+    epoch: u64,
+}
+
+impl Operation<'_> {
+    fn context(&self) -> Option<v1::CallContext> {
+        Some(v1::CallContext {
+            cluster: CLUSTER.to_owned(),
+            server: server_name(self.server),
+            operation: self.id.to_owned(),
+            epoch: self.epoch,
+            deadline_ms: 10_000,
+        })
+    }
+
+    async fn claim(&self) {
+        let channel = support::dial(self.deployment, self.number, "m1").await;
+        let request = v1::ClaimEpochRequest {
+            cluster: CLUSTER.to_owned(),
+            epoch: self.epoch,
+            operation: self.id.to_owned(),
+            manager: "m1".to_owned(),
+        };
+        EpochServiceClient::new(channel)
+            .claim_epoch(request)
+            .await
+            .unwrap();
+    }
+
+    async fn hold_down(&self) {
+        let channel = support::dial(self.deployment, self.number, "m1").await;
+        let context = self.context();
+        let held = FenceServiceClient::new(channel)
+            .hold_down(v1::HoldDownRequest { context })
+            .await
+            .unwrap();
+        assert!(held.get_ref().confirmed);
+    }
+
+    async fn release_hold(&self) {
+        let channel = support::dial(self.deployment, self.number, "m1").await;
+        let context = self.context();
+        let released = FenceServiceClient::new(channel)
+            .release_hold(v1::ReleaseHoldRequest { context })
+            .await
+            .unwrap();
+        assert!(released.get_ref().released);
+    }
+
+    async fn make_writable(&self) {
+        let channel = support::dial(self.deployment, self.number, "m1").await;
+        let context = self.context();
+        let made = ReplicationServiceClient::new(channel)
+            .make_writable(v1::MakeWritableRequest { context })
+            .await
+            .unwrap();
+        assert!(!made.get_ref().read_only);
+    }
 }

@@ -1,0 +1,311 @@
+//! When a lease ends: pure, fed with moments of one clock that runs through suspend.
+//!
+//! Invariants: a lease ends [`TTL`] after the newest moment at which the manager, or a majority of the agents, was known to
+//! hold it up; that moment is never later than when the agent asked, whatever lay in a queue meanwhile. A lease that was lost
+//! stays lost, however many are heard again: only a new one is held.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proto::lease::TTL;
+
+/// One lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// Beginning: as if everybody had been heard then.
+    began: Duration,
+    manager: Option<Duration>,
+    /// The other agents, and when each was last asked with success.
+    peers: BTreeMap<String, Option<Duration>>,
+    /// This agent vouched at the last look.
+    own: bool,
+    lost: Option<Duration>,
+}
+
+/// How a lease stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Held { remaining: Duration },
+    Lost { since: Duration },
+}
+
+impl Machine {
+    /// A lease that begins now.
+    pub(super) fn new(peers: impl IntoIterator<Item = String>, now: Duration) -> Self {
+        Self {
+            began: now,
+            manager: None,
+            peers: peers.into_iter().map(|peer| (peer, None)).collect(),
+            own: true,
+            lost: None,
+        }
+    }
+
+    /// The manager answered what was sent at `at`; a moment that has not come yet is none.
+    pub(super) fn heard_manager(&mut self, at: Duration, now: Duration) {
+        self.look(now, self.own);
+        if at <= now {
+            self.manager = self.manager.max(Some(at));
+        }
+    }
+
+    /// This agent vouched when it was asked at `at`.
+    pub(super) fn heard_peer(&mut self, peer: &str, at: Duration, now: Duration) {
+        self.look(now, self.own);
+        if at <= now
+            && let Some(heard) = self.peers.get_mut(peer)
+        {
+            *heard = (*heard).max(Some(at));
+        }
+    }
+
+    /// How it stands; `own`: this agent itself vouches. What is heard after the end, looked at or not, renews nothing.
+    pub(super) fn look(&mut self, now: Duration, own: bool) -> Standing {
+        self.own = own;
+        if let Some(since) = self.lost {
+            return Standing::Lost { since };
+        }
+        let end = self.held_up_at(own) + TTL;
+        if now < end {
+            return Standing::Held {
+                remaining: end - now,
+            };
+        }
+        self.lost = Some(now);
+        Standing::Lost { since: now }
+    }
+
+    fn held_up_at(&self, own: bool) -> Duration {
+        let majority = self.agents() / 2 + 1;
+        let wanted = majority - usize::from(own);
+        let mut heard: Vec<Duration> = self.peers.values().filter_map(|at| *at).collect();
+        heard.sort_unstable_by(|a, b| b.cmp(a));
+        // The moment at which the last of a majority was heard.
+        let by_agents = wanted
+            .checked_sub(1)
+            .and_then(|last| heard.get(last))
+            .copied();
+        [Some(self.began), self.manager, by_agents]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(self.began)
+    }
+
+    /// Agents of the cluster, this one counted.
+    pub(super) fn agents(&self) -> usize {
+        self.peers.len() + 1
+    }
+
+    /// Agents heard within the lease's time, this one counted if it vouches.
+    pub(super) fn vouching(&self, now: Duration, own: bool) -> usize {
+        let fresh = |at: &&Option<Duration>| at.is_some_and(|at| now < at + TTL);
+        self.peers.values().filter(fresh).count() + usize::from(own)
+    }
+
+    /// The manager was heard within the lease's time.
+    pub(super) fn manager_heard(&self, now: Duration) -> bool {
+        self.manager.is_some_and(|at| now < at + TTL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(number: u64) -> Duration {
+        Duration::from_millis(number)
+    }
+
+    /// What happens, at which moment.
+    enum Event {
+        Manager(u64),
+        Peer(&'static str, u64),
+    }
+    use Event::{Manager, Peer};
+
+    /// (what, agents, this one vouches, events as (arrival, event), looked at, held for, `None` if lost)
+    type Case = (
+        &'static str,
+        usize,
+        bool,
+        &'static [(u64, Event)],
+        u64,
+        Option<u64>,
+    );
+
+    #[test]
+    fn it_lasts_as_long_as_somebody_who_counts_is_heard() {
+        let cases: [Case; 17] = [
+            ("begins", 3, true, &[], 10_000, Some(1500)),
+            ("nobody", 3, true, &[], 11_499, Some(1)),
+            ("nobody, over", 3, true, &[], 11_500, None),
+            (
+                "manager",
+                3,
+                true,
+                &[(11_000, Manager(11_000))],
+                12_000,
+                Some(500),
+            ),
+            (
+                "manager, over",
+                3,
+                true,
+                &[(11_000, Manager(11_000))],
+                12_500,
+                None,
+            ),
+            (
+                "one of two others",
+                3,
+                true,
+                &[(11_000, Peer("a", 11_000))],
+                12_000,
+                Some(500),
+            ),
+            (
+                "one of two, this one does not vouch",
+                3,
+                false,
+                &[(11_000, Peer("a", 11_000))],
+                12_000,
+                None,
+            ),
+            (
+                "both others, this one does not vouch",
+                3,
+                false,
+                &[(11_000, Peer("a", 11_000)), (11_000, Peer("b", 10_800))],
+                12_000,
+                Some(300),
+            ),
+            (
+                "a stranger",
+                3,
+                true,
+                &[(11_000, Peer("z", 11_000))],
+                12_000,
+                None,
+            ),
+            (
+                "the same one twice",
+                5,
+                true,
+                &[(11_000, Peer("a", 11_000)), (11_100, Peer("a", 11_100))],
+                12_000,
+                None,
+            ),
+            (
+                "two of four others, as old as the older",
+                5,
+                true,
+                &[(11_000, Peer("a", 11_000)), (11_400, Peer("b", 11_400))],
+                12_000,
+                Some(500),
+            ),
+            (
+                "half of four agents is no majority",
+                4,
+                true,
+                &[(11_000, Peer("a", 11_000))],
+                12_000,
+                None,
+            ),
+            // Thawed at 30 s, with answers to old questions in the queue.
+            (
+                "old answers after a stop",
+                3,
+                true,
+                &[(30_000, Manager(10_100))],
+                30_000,
+                None,
+            ),
+            (
+                "old vouching after a stop",
+                3,
+                true,
+                &[(30_000, Peer("a", 10_100))],
+                30_000,
+                None,
+            ),
+            (
+                "a word after the end",
+                3,
+                true,
+                &[(11_600, Manager(11_600))],
+                11_700,
+                None,
+            ),
+            (
+                "a moment to come",
+                3,
+                true,
+                &[(11_000, Manager(60_000))],
+                12_000,
+                None,
+            ),
+            (
+                "an older one after a newer",
+                3,
+                true,
+                &[(11_000, Manager(11_000)), (11_100, Manager(10_500))],
+                12_000,
+                Some(500),
+            ),
+        ];
+        for (what, agents, own, events, at, expected) in cases {
+            let names = ["a", "b", "c", "d"].map(str::to_owned);
+            let mut machine = Machine::new(names.into_iter().take(agents - 1), ms(10_000));
+            for (arrival, event) in events {
+                match event {
+                    Manager(sent) => machine.heard_manager(ms(*sent), ms(*arrival)),
+                    Peer(name, sent) => machine.heard_peer(name, ms(*sent), ms(*arrival)),
+                }
+            }
+            let standing = machine.look(ms(at), own);
+            match (standing, expected) {
+                (Standing::Held { remaining }, Some(left)) => {
+                    assert_eq!(remaining, ms(left), "{what}");
+                }
+                (Standing::Lost { since }, None) => assert!(since <= ms(at), "{what}"),
+                (other, _) => panic!("{what}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_lost_stays_lost() {
+        let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(0));
+        assert_eq!(
+            machine.look(ms(1500), true),
+            Standing::Lost { since: ms(1500) }
+        );
+        machine.heard_manager(ms(1600), ms(1600));
+        machine.heard_peer("a", ms(1600), ms(1600));
+        assert_eq!(
+            machine.look(ms(1700), true),
+            Standing::Lost { since: ms(1500) }
+        );
+        assert_eq!(machine.vouching(ms(1700), true), 2);
+        assert!(machine.manager_heard(ms(1700)));
+        assert!(!machine.manager_heard(ms(3100)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ends_it_and_one_that_goes_back_does_not_renew_it() {
+        let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(10_000));
+        machine.heard_manager(ms(10_500), ms(10_500));
+        // Back: it cannot, and if it did, the end is where it was.
+        assert_eq!(
+            machine.look(ms(9_000), true),
+            Standing::Held {
+                remaining: ms(3_000)
+            }
+        );
+        assert_eq!(
+            machine.look(ms(900_000), true),
+            Standing::Lost { since: ms(900_000) }
+        );
+    }
+}
