@@ -69,24 +69,30 @@ impl Map {
                 kept.push(head);
                 continue;
             }
-            let continued = kept
-                .iter()
-                .position(|run| run.last().is_some_and(|l| l.end() == start));
+            // Where in the head what is held ends: from there on the head may continue it.
+            let continued = kept.iter().enumerate().find_map(|(run, pieces)| {
+                let held = pieces.last()?.end();
+                let piece = head.iter().position(|piece| piece.start() == held)?;
+                Some((run, piece, held))
+            });
+            let Some((continued, goes_on, held)) = continued else {
+                continue;
+            };
             // What is held behind that place is newer.
             let taken = kept.iter().enumerate().any(|(i, run)| {
-                Some(i) != continued
+                i != continued
                     && run
                         .first()
-                        .is_some_and(|f| start <= f.start() && f.start() < end)
+                        .is_some_and(|f| held <= f.start() && f.start() < end)
             });
-            if !taken && let Some(run) = continued.and_then(|i| kept.get_mut(i)) {
-                // It continues what is held: the reader of this log stands there.
-                run.extend(head.into_iter().enumerate().map(|(i, mut piece)| {
-                    if i == 0 {
-                        piece.join = Join::Contiguous;
-                    }
-                    piece
-                }));
+            if !taken && let Some(run) = kept.get_mut(continued) {
+                // The reader of this log stands at its end.
+                let mut rest = head.into_iter().skip(goes_on);
+                if let Some(mut first) = rest.next() {
+                    first.join = Join::Contiguous;
+                    run.push(first);
+                }
+                run.extend(rest);
             }
         }
         kept.sort_by_key(|run| run.first().map(Piece::start));
@@ -180,5 +186,35 @@ impl Map {
             Ok(Next::Go)
         })?;
         Ok(boundary.then_some((tracker, last_whole)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checksum::ChecksumAlgorithm::{Crc32, None as NoChecksum};
+    use crate::testing::{PrimaryLog, RelayWriter};
+    use crate::{RelayLogs, ServerId};
+
+    #[test]
+    fn a_connection_that_repeats_a_rotate_and_brings_only_further_ones_is_held_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = PrimaryLog::new("b.000009".parse().unwrap(), 1, Crc32);
+        log.transaction(1, 1, 20).rotate_with(NoChecksum).rotate();
+        let (rotates, events) = (4 + 1, &log.events);
+        let mut relay = RelayWriter::new("relay.000001".parse().unwrap(), 9, Crc32);
+        relay.connect(&log, &events[0].start);
+        for event in &events[..rotates + 2] {
+            relay.receive(&log, event);
+        }
+        relay.connect(&log, &events[rotates].start);
+        for event in &events[rotates..] {
+            relay.receive(&log, event);
+        }
+        let files = relay.write_to(dir.path()).unwrap();
+        let relay = RelayLogs::open(files, ServerId(9), None).unwrap();
+        let survey = relay.survey().unwrap();
+        assert_eq!(survey.data_end.as_ref(), Some(log.position()));
+        assert_eq!(survey.ranges.len(), 1, "{:?}", survey.ranges);
+        assert!(relay.locate(log.position()).unwrap().at_end);
     }
 }
