@@ -8,7 +8,7 @@ use std::path::Path;
 
 use binlog_core::checksum::ChecksumAlgorithm::{self, Crc32, None as NoChecksum};
 use binlog_core::segment::{EventBytes, SegmentChain};
-use binlog_core::testing::{PrimaryLog, RelayWriter, query_body, table_map_body};
+use binlog_core::testing::{PrimaryLog, RelayWriter, WrittenEvent, query_body, table_map_body};
 use binlog_core::{
     BinaryLogs, BinlogPosition, CutPlan, EventType, LogEnd, LogError, NothingReason, RelayFileName,
     RelayLogs, ServerId, StreamRange,
@@ -291,6 +291,39 @@ fn a_stop_or_crash_of_the_primary_is_crossed_by_a_made_up_rotate() {
         );
         let joined = SegmentChain::open(&[a, b]).unwrap();
         assert_eq!(joined.whole_end(), *log.position());
+    }
+}
+
+#[test]
+fn the_place_between_two_files_is_a_boundary() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = sample(Crc32);
+    let rotates = |event: &WrittenEvent| event.type_code == EventType::ROTATE;
+    let rotate = log.events.iter().position(rotates).unwrap();
+    // Nothing of the next file came yet: an empty range needs no format description.
+    let mut writer = RelayWriter::new(first_relay(), 9, Crc32);
+    writer.connect(&log, &pos("b.000001:4"));
+    for event in &log.events[..=rotate] {
+        writer.receive(&log, event);
+    }
+    let relay = RelayLogs::open(writer.write_to(dir.path()).unwrap(), ServerId(9), None).unwrap();
+    let plan = relay.plan_cut(&range("b.000002:4", "b.000002:4")).unwrap();
+    assert!(matches!(plan, CutPlan::Nothing(_)), "{plan:?}");
+    // Relay logs were purged, and the Rotate alone is left of its file.
+    let mut writer = RelayWriter::new(first_relay(), 9, Crc32);
+    writer.append(&log.events[rotate].bytes);
+    for event in &log.events[rotate + 1..] {
+        writer.receive(&log, event);
+    }
+    let relay = RelayLogs::open(writer.write_to(dir.path()).unwrap(), ServerId(9), None).unwrap();
+    for (i, from) in [&log.events[rotate].start, &log.events[rotate].end]
+        .into_iter()
+        .enumerate()
+    {
+        let rest = StreamRange::new(from.clone(), log.position().clone());
+        let output = dir.path().join(format!("segment-{i}"));
+        let chain = write_cut(relay.plan_cut(&rest).unwrap(), &output);
+        assert_eq!(chain.whole_end(), *log.position(), "from {from}");
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::end::LogEnd;
 use crate::error::LogError;
+use crate::event::FIRST_EVENT;
 use crate::extent::{EventDigest, TransactionRef};
 use crate::position::{BinlogFileName, BinlogPosition, StreamRange};
 use crate::transaction::{Tracker, is_bookkeeping};
@@ -69,7 +70,16 @@ impl Map {
             .filter(|piece| piece.file == *file)
             .find_map(|piece| piece.format.clone());
         let borrowed = || {
-            let events = events.filter(|events| !events.has_data && events.rotate_to.is_some())?;
+            let Some(events) = events else {
+                // Behind the Rotate: the piece is that of the next file already.
+                let next = self.pieces.get(piece).filter(|next| {
+                    next.join == Join::NextFile
+                        && next.from == FIRST_EVENT
+                        && next.file == file.next()
+                });
+                return next.and_then(|next| next.format.clone());
+            };
+            let events = Some(events).filter(|e| !e.has_data && e.rotate_to.is_some())?;
             let next = self
                 .pieces
                 .get(piece + 1)

@@ -157,6 +157,14 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
     let first = map.find(&range.from)?;
     // The end must be a boundary too.
     map.find(&range.to)?;
+    if range.is_empty() {
+        // Also between two files, where neither the Rotate nor the next format description is a part of it.
+        return Ok(CutPlan::Nothing(NothingToCut {
+            at: range.from.clone(),
+            end: map.end.clone(),
+            reason: NothingReason::AtEnd,
+        }));
+    }
     let mut planner = Planner {
         map,
         range,
