@@ -24,7 +24,8 @@ use crate::transaction::Tracker;
 
 impl Cut {
     /// Writes the segment and its manifest: temporary files, fsync, rename, fsync of the directory. `progress` is called
-    /// with the bytes written so far. After an error neither file exists.
+    /// with the bytes written so far. An error leaves what was there before; one of the last renames may leave a segment
+    /// without its manifest, which nobody takes for whole.
     ///
     /// # Errors
     /// I/O; [`LogError::Corrupt`] for a source file that changed since the plan was made.
@@ -45,7 +46,7 @@ impl Cut {
             progress,
         );
         if result.is_err() {
-            for leftover in [&temporary, &manifest_temporary, &manifest_path] {
+            for leftover in [&temporary, &manifest_temporary] {
                 // The error that counts is the first one; these files are of no use to anyone.
                 let _ = std::fs::remove_file(leftover);
             }
@@ -70,19 +71,31 @@ impl Cut {
             .map_err(LogError::io("write", manifest_temporary))?;
         file.sync_all()
             .map_err(LogError::io("sync", manifest_temporary))?;
-        // The manifest first: a segment that is there has one.
+        // The manifest comes last, and one of a segment that is replaced goes first: wherever a crash ends this, no
+        // manifest vouches for bytes that are not its own.
+        match std::fs::remove_file(manifest_path) {
+            Ok(()) => sync_directory(output)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(LogError::io("remove", manifest_path)(e)),
+        }
+        std::fs::rename(temporary, output).map_err(LogError::io("rename", temporary))?;
+        sync_directory(output)?;
         std::fs::rename(manifest_temporary, manifest_path)
             .map_err(LogError::io("rename", manifest_temporary))?;
-        std::fs::rename(temporary, output).map_err(LogError::io("rename", temporary))?;
-        let directory = output
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        File::open(directory)
-            .and_then(|d| d.sync_all())
-            .map_err(LogError::io("sync", directory))?;
+        sync_directory(output)?;
         Ok(manifest)
     }
+}
+
+/// Makes the names in the directory of a file durable.
+fn sync_directory(file: &Path) -> Result<(), LogError> {
+    let directory = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(LogError::io("sync", directory))
 }
 
 fn temporary(path: &Path) -> PathBuf {

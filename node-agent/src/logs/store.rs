@@ -173,7 +173,7 @@ impl SegmentStore {
             .map_err(|error| bad(crate::error::chain(&error)))?;
         let size = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
-            // A manifest alone, which a cut leaves that ended between its two renames: nothing is here yet.
+            // A manifest alone: somebody took the segment away.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(unknown()),
             Err(error) => return Err(DurableError::io("read", &path)(error).into()),
         };
