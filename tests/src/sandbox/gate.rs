@@ -148,7 +148,9 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     }
 }
 
-async fn connection(client: TcpStream, target: SocketAddr, state: watch::Receiver<State>) {
+async fn connection(client: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+    // Also a server that is gone must not be seen to be gone.
+    not_silent(&mut state).await;
     // Either failing means the connection is over for both ends, which is all a gate can say.
     let Ok(server) = TcpStream::connect(target).await else {
         return;
