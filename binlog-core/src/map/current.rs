@@ -145,6 +145,14 @@ impl Map {
                 out.push(piece);
                 continue;
             }
+            // How it followed what is not stored, or the file before, still holds: nothing is missing in between.
+            if piece.start() == *floor && out.last().is_some_and(|last| last.end() != *floor) {
+                let (at, offset) = (piece.at, piece.from);
+                let tracker = piece.marks.first().map(|mark| mark.tracker.clone());
+                let tracker = tracker.unwrap_or_else(Tracker::unknown);
+                out.push(piece.truncated(offset, at, tracker, None));
+                break;
+            }
             // Behind a Rotate its file holds nothing: one that newer events contradict is not kept.
             if piece.start() < *floor && piece.file == floor.file && floor.offset < piece.to {
                 match self.state_at(&piece, floor.offset)? {
@@ -192,8 +200,9 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use crate::checksum::ChecksumAlgorithm::{Crc32, None as NoChecksum};
-    use crate::testing::{PrimaryLog, RelayWriter};
-    use crate::{RelayLogs, ServerId};
+    use crate::event::{EventType, rotate};
+    use crate::testing::{PrimaryLog, RelayWriter, event};
+    use crate::{RelayLogs, ServerId, StreamRange};
 
     #[test]
     fn a_connection_that_repeats_a_rotate_and_brings_only_further_ones_is_held_to_its_end() {
@@ -216,5 +225,55 @@ mod tests {
         assert_eq!(survey.data_end.as_ref(), Some(log.position()));
         assert_eq!(survey.ranges.len(), 1, "{:?}", survey.ranges);
         assert!(relay.locate(log.position()).unwrap().at_end);
+    }
+
+    /// As a receiver leaves it that starts again at the place behind what it does not store, or at the head of a file
+    /// to which its source went on by itself.
+    #[test]
+    fn going_back_to_the_place_behind_what_is_not_stored_leaves_no_hole() {
+        let mut log = PrimaryLog::new("b.000009".parse().unwrap(), 1, Crc32);
+        log.transaction(1, 1, 20).crash();
+        let head = log.events.len() - 1;
+        log.event(EventType::PREVIOUS_GTIDS, &[0; 8])
+            .transaction(2, 1, 20)
+            .transaction(3, 1, 20);
+        let events = &log.events;
+        for again in [head, head + 2] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut relay = RelayWriter::new("relay.000001".parse().unwrap(), 9, Crc32);
+            relay.connect(&log, &events[0].start);
+            let take = |relay: &mut RelayWriter, from: usize| {
+                for written in &events[from..] {
+                    relay.receive(&log, written);
+                    if written.type_code == EventType::PREVIOUS_GTIDS {
+                        let at = relay.files.last().unwrap().1.len();
+                        let body = rotate::body(&written.end);
+                        let end = u32::try_from(at + 19 + body.len() + 4).unwrap();
+                        relay.append(&event(EventType::ROTATE, 0, end, 0, &body, Crc32));
+                    }
+                }
+            };
+            take(&mut relay, 0);
+            relay.connect(&log, &events[again].start);
+            take(&mut relay, again);
+            let files = relay.write_to(dir.path()).unwrap();
+            let relay = RelayLogs::open(files, ServerId(9), None).unwrap();
+            let whole = StreamRange::new(events[0].start.clone(), log.position().clone());
+            assert_eq!(relay.survey().unwrap().ranges, std::slice::from_ref(&whole));
+            let crate::CutPlan::Cut(cut) = relay.plan_cut(&whole).unwrap() else {
+                panic!("nothing to cut")
+            };
+            let output = dir.path().join("segment");
+            let manifest = cut.write(&output, "test", &mut |_| ()).unwrap();
+            assert_eq!(
+                (manifest.transactions, manifest.made_up_rotates.len()),
+                (3, 1)
+            );
+            let chain = crate::SegmentChain::open(&[output]).unwrap();
+            assert_eq!(
+                (chain.range(), chain.whole_end()),
+                (whole.clone(), whole.to)
+            );
+        }
     }
 }

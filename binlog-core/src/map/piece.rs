@@ -203,6 +203,7 @@ impl Piece {
         self.after = after;
         self.last_whole = last_whole;
         self.rotate_to = None;
+        self.has_data &= self.from < self.to;
         self
     }
 }
