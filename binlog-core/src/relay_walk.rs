@@ -88,6 +88,12 @@ pub(crate) fn classify(event: &RawEvent<'_>, owner: ServerId, expected: Option<u
     {
         return Kind::Local;
     }
+    // An event that ends at a multiple of 4 GiB has log_pos 0 like those that take no place.
+    let placeless = header.has_flag(FLAG_ARTIFICIAL)
+        || (header.log_pos == 0
+            && expected
+                .map(|at| at.saturating_add(u64::from(header.event_size)))
+                .is_none_or(|end| end as u32 != 0));
     match header.type_code {
         EventType::ROTATE => {
             let Some(to) = rotate::parse(event.body()) else {
@@ -99,7 +105,7 @@ pub(crate) fn classify(event: &RawEvent<'_>, owner: ServerId, expected: Option<u
                     by_receiver: true,
                 };
             }
-            if header.log_pos == 0 || header.has_flag(FLAG_ARTIFICIAL) {
+            if placeless {
                 return Kind::States {
                     position: to,
                     by_receiver: false,
@@ -117,7 +123,7 @@ pub(crate) fn classify(event: &RawEvent<'_>, owner: ServerId, expected: Option<u
         }
         EventType::FORMAT_DESCRIPTION => Kind::Format,
         EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Kind::Artificial,
-        _ if header.log_pos == 0 || header.has_flag(FLAG_ARTIFICIAL) => Kind::Artificial,
+        _ if placeless => Kind::Artificial,
         _ => Kind::Data,
     }
 }
@@ -250,7 +256,13 @@ impl RelayWalk {
     ) {
         let physical = event.end();
         let join = match self.builder.at() {
-            None => Join::Broken,
+            None => {
+                // A source that begins sends the description next: one that came while nothing was known is another file's.
+                if !by_receiver {
+                    self.builder.lose_position();
+                }
+                Join::Broken
+            }
             Some(at) if *at == position => {
                 // Opened by the primary's Rotate: from here on the next file is being read.
                 if position.offset == FIRST_EVENT

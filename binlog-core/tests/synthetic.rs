@@ -472,6 +472,62 @@ fn positions_beyond_four_gibibytes_do_not_wrap() {
     }
 }
 
+/// Its log_pos is 0, as that of events that take no place.
+#[test]
+fn an_event_that_ends_at_four_gibibytes_is_one_of_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    for at_end in 0..4 {
+        let mut log = PrimaryLog::new("b.000001".parse().unwrap(), 1, Crc32);
+        let mut lengths = log.clone();
+        let before = lengths.position().offset;
+        lengths.transaction(1, 1, 100);
+        let len = lengths.events[1 + at_end].end.offset - before;
+        let start = (1_u64 << 32) - len;
+        log.jump_to(start).transaction(1, 1, 100).rotate();
+        let from = BinlogPosition::new("b.000001".parse().unwrap(), start);
+        let mut writer = RelayWriter::new(first_relay(), 9, Crc32);
+        writer.connect(&log, &from);
+        for event in &log.events[1..] {
+            writer.receive(&log, event);
+        }
+        let files = writer.write_to(dir.path()).unwrap();
+        let open = || RelayLogs::open(files.clone(), ServerId(9), None).unwrap();
+        assert_eq!(log.events[1 + at_end].end.offset, 1 << 32);
+        for event in &log.events[1..5] {
+            let located = open().locate(&event.end).unwrap();
+            let path = dir.path().join(located.position.file.as_str());
+            let until = usize::try_from(located.position.offset).unwrap();
+            assert!(std::fs::read(path).unwrap()[..until].ends_with(&event.bytes));
+        }
+        let all = StreamRange::new(from, log.position().clone());
+        assert_eq!(open().survey().unwrap().ranges, [all]);
+    }
+}
+
+/// The receiver repeated the description of a file without, behind an event that is cut off, before it went back.
+#[test]
+fn a_description_that_came_while_nothing_was_known_says_nothing_of_a_new_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = PrimaryLog::new("b.000001".parse().unwrap(), 1, NoChecksum);
+    log.transaction(1, 1, 20).rotate_with(Crc32);
+    let (start, xid) = (&log.events[0].start, 4);
+    let mut writer = RelayWriter::new(first_relay(), 9, NoChecksum);
+    writer.connect(&log, start);
+    for event in &log.events {
+        writer.receive(&log, event);
+    }
+    writer.files.last_mut().unwrap().1.truncate(200);
+    writer.rotate();
+    writer.connect(&log, &log.events[xid].start);
+    for event in &log.events[xid..] {
+        writer.receive(&log, event);
+    }
+    let files = writer.write_to(dir.path()).unwrap();
+    let relay = RelayLogs::open(files, ServerId(9), None).unwrap();
+    let whole = StreamRange::new(start.clone(), log.position().clone());
+    assert_eq!(relay.survey().unwrap().ranges, [whole]);
+}
+
 #[test]
 fn what_a_receiver_skipped_is_a_hole() {
     let dir = tempfile::tempdir().unwrap();
