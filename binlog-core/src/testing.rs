@@ -12,6 +12,9 @@ use crate::event::{
 };
 use crate::position::{BinlogFileName, BinlogPosition, RelayFileName};
 
+/// When the first file of a log was made, in seconds.
+const FIRST_TIMESTAMP: u32 = 1_700_000_000;
+
 /// One event: `size` and checksum follow from the rest.
 #[must_use]
 pub fn event(
@@ -22,9 +25,19 @@ pub fn event(
     body: &[u8],
     checksum: ChecksumAlgorithm,
 ) -> Vec<u8> {
+    let header = (FIRST_TIMESTAMP, type_code, server_id, log_pos, flags);
+    event_made_at(header, body, checksum)
+}
+
+/// The same with the second it was made in.
+fn event_made_at(
+    (timestamp, type_code, server_id, log_pos, flags): (u32, EventType, u32, u32, u16),
+    body: &[u8],
+    checksum: ChecksumAlgorithm,
+) -> Vec<u8> {
     let size = HEADER_LEN + checksum.len() + u32::try_from(body.len()).unwrap_or(u32::MAX);
     let header = EventHeader {
-        timestamp: 1_700_000_000,
+        timestamp,
         type_code,
         server_id,
         event_size: size,
@@ -118,6 +131,8 @@ pub struct PrimaryLog {
     version: String,
     checksum: ChecksumAlgorithm,
     at: BinlogPosition,
+    /// When the current file was made: no two are made in one second.
+    timestamp: u32,
 }
 
 impl PrimaryLog {
@@ -131,6 +146,7 @@ impl PrimaryLog {
             version: "5.6.24-log".to_owned(),
             checksum,
             at,
+            timestamp: FIRST_TIMESTAMP - 1,
         };
         log.format(1_700_000_000);
         log
@@ -151,6 +167,7 @@ impl PrimaryLog {
             version: version.to_owned(),
             checksum,
             at,
+            timestamp: FIRST_TIMESTAMP - 1,
         };
         log.format(1_700_000_000);
         log
@@ -163,6 +180,7 @@ impl PrimaryLog {
     }
 
     fn format(&mut self, created: u32) {
+        self.timestamp += 1;
         let body = format_description_body(&self.version, created, self.checksum);
         self.put(
             EventType::FORMAT_DESCRIPTION,
@@ -177,14 +195,9 @@ impl PrimaryLog {
         let size = u64::from(HEADER_LEN + checksum.len()) + body.len() as u64;
         let start = self.at.clone();
         self.at.offset += size;
-        let bytes = event(
-            type_code,
-            self.server_id,
-            self.at.offset as u32,
-            flags,
-            body,
-            checksum,
-        );
+        let log_pos = self.at.offset as u32;
+        let header = (self.timestamp, type_code, self.server_id, log_pos, flags);
+        let bytes = event_made_at(header, body, checksum);
         self.events.push(WrittenEvent {
             start,
             end: self.at.clone(),
@@ -467,12 +480,12 @@ fn changed_format(raw: &[u8], flags: u16, log_pos: Option<u32>) -> Vec<u8> {
     if log_pos.is_some() {
         body.iter_mut().skip(52).take(4).for_each(|byte| *byte = 0);
     }
-    event(
+    let header = (
+        header.timestamp,
         EventType::FORMAT_DESCRIPTION,
         header.server_id,
         log_pos.unwrap_or(header.log_pos),
         flags,
-        &body,
-        ChecksumAlgorithm::Crc32,
-    )
+    );
+    event_made_at(header, &body, ChecksumAlgorithm::Crc32)
 }
