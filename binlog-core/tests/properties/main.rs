@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests
 
 mod binary;
+mod held;
 mod primary;
 mod relay;
 mod segment;
