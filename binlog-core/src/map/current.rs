@@ -51,8 +51,12 @@ impl Map {
                 Some(floor) => self.cut_run(run, floor)?,
                 None => run,
             };
-            let Some(first) = run.first() else { continue };
-            floor = Some(first.start());
+            // Of a run that began where a newer one does, the place alone would be left.
+            let before = |start: &BinlogPosition| floor.as_ref().is_none_or(|floor| start < floor);
+            let Some(start) = run.first().map(Piece::start).filter(before) else {
+                continue;
+            };
+            floor = Some(start);
             kept.push(run);
         }
         // A place without data counts only where nothing else is held.
@@ -229,6 +233,38 @@ mod tests {
 
     /// As a receiver leaves it that starts again at the place behind what it does not store, or at the head of a file
     /// to which its source went on by itself.
+    #[test]
+    fn what_was_received_twice_from_the_same_place_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = "mariadb-bin.000009".parse().unwrap();
+        let mut log = PrimaryLog::with_version(file, 1, Crc32, "10.11.6-MariaDB-log");
+        log.mariadb_gtid(0, 1, 0).transaction(1, 1, 20);
+        let start = log.position().clone();
+        let mut name = 18_u32.to_le_bytes().to_vec();
+        name.extend_from_slice(b"mariadb-bin.000009");
+        log.event(EventType::MARIADB_BINLOG_CHECKPOINT, &name)
+            .mariadb_gtid(0, 2, 0)
+            .transaction(2, 1, 20);
+        let mut relay = RelayWriter::new("relay.000001".parse().unwrap(), 9, Crc32);
+        for _ in 0..2 {
+            relay.connect(&log, &start);
+            let stored = log.events.iter().filter(|event| {
+                event.start >= start && event.type_code != EventType::MARIADB_BINLOG_CHECKPOINT
+            });
+            for event in stored {
+                relay.receive(&log, event);
+            }
+        }
+        let files = relay.write_to(dir.path()).unwrap();
+        let relay = RelayLogs::open(files, ServerId(9), None).unwrap();
+        let survey = relay.survey().unwrap();
+        assert_eq!(
+            survey.ranges,
+            [StreamRange::new(start, log.position().clone())]
+        );
+        assert_eq!(survey.data_end.as_ref(), Some(log.position()));
+    }
+
     #[test]
     fn going_back_to_the_place_behind_what_is_not_stored_leaves_no_hole() {
         let mut log = PrimaryLog::new("b.000009".parse().unwrap(), 1, Crc32);
