@@ -240,6 +240,7 @@ impl RelayLogs {
             end = closing.end(name.as_str(), reader.offset(), file_end);
         }
         let sources = self.files.iter().map(|(_, path)| path.clone()).collect();
+        walk.settle(None);
         let mut map = walk.builder.finish(sources, end, walked);
         map.keep_current()?;
         Ok(map)

@@ -15,7 +15,8 @@
 //! - Stop, or nothing, before a source that goes on with the next file at 4: it does so only after it sent the whole file.
 //!   Not accepted where a transaction is open.
 //! - MySQL: Previous_gtids right behind the format description, where the receiver states the position behind it by a
-//!   Rotate with server_id 0 and the length can be that of the event.
+//!   Rotate with server_id 0 and the length can be that of the event. Where transactions that the source skipped could
+//!   hide beside it, the next event must say that it is the first transaction of the file (5.7 and newer do).
 //! - MariaDB: Annotate_rows, which the source sends only on request: before a Table_map, behind the GTID, a statement, or
 //!   the last row event of one. A receiver drops whole transactions or nothing, so inside of one nothing else is missing.
 //! - MariaDB: Gtid_list and Binlog_checkpoint behind the format description, Binlog_checkpoint between transactions. The
@@ -30,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::checksum::ChecksumAlgorithm;
 use crate::event::mariadb::MariaDbGtidEvent;
 use crate::event::{
-    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FLAG_RELAY_LOG, FormatDescription, HEADER_LEN,
+    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FLAG_RELAY_LOG, FormatDescription, HEADER_LEN, gtid,
     previous_gtids, rotate,
 };
 use crate::map::{FormatRef, Join, MapBuilder};
@@ -39,6 +40,9 @@ use crate::reader::RawEvent;
 
 /// No MariaDB transaction is shorter: GTID event 38 and a statement of 19 + 13 + 14 and a few letters of text.
 const SHORTEST_GROUP: u64 = 84;
+/// No transaction with a MySQL GTID is shorter: GTID event 44, statement 19 + 13, its flags, SQL mode, catalog and character
+/// sets 26, a database name 1 and a few letters of text.
+const SHORTEST_MYSQL_GROUP: u64 = 105;
 /// Body of a Gtid_list event without entries (it is padded), and of each entry.
 const GTID_LIST_EMPTY: u64 = 4;
 const GTID_LIST_ENTRY: u64 = 16;
@@ -151,6 +155,9 @@ pub(crate) struct RelayWalk {
     provisional: Vec<Provisional>,
     /// An Annotate_rows may follow the last event.
     between_statements: bool,
+    /// Beside the Previous_gtids event of the last gap there would be room for transactions that the source skipped: the
+    /// next event must be the first transaction of its file.
+    doubtful: bool,
 }
 
 impl RelayWalk {
@@ -165,6 +172,23 @@ impl RelayWalk {
             writers: BTreeSet::new(),
             provisional: Vec::new(),
             between_statements: false,
+            doubtful: false,
+        }
+    }
+
+    /// A gap that could hide transactions is a hole, unless what follows says that it is the first one of its file.
+    pub(crate) fn settle(&mut self, next: Option<&RawEvent<'_>>) {
+        let first = next.and_then(|event| match event.type_code() {
+            EventType::GTID | EventType::ANONYMOUS_GTID => gtid::sequence_number(event.body()),
+            EventType::GTID_TAGGED => gtid::sequence_number_tagged(event.body()),
+            _ => None,
+        });
+        if std::mem::take(&mut self.doubtful)
+            && first != Some(1)
+            && let Some(last) = self.builder.pieces_mut().last_mut()
+            && last.join == Join::Unstored
+        {
+            last.join = Join::Broken;
         }
     }
 
@@ -200,9 +224,13 @@ impl RelayWalk {
                 if event.header.server_id != 0 {
                     self.builder.set_origin(event.header.server_id);
                 }
+                if self.builder.at() != Some(&position) {
+                    self.settle(None);
+                }
                 self.stated(position, by_receiver, event, source);
             }
             Kind::Rotate { to } => {
+                self.settle(None);
                 self.builder.set_origin(event.header.server_id);
                 // No primary writes another one: the stream would go back, or leave files out.
                 let leads_on = to.offset == FIRST_EVENT
@@ -226,6 +254,7 @@ impl RelayWalk {
             }
             Kind::Format => self.format(event, source),
             Kind::Data => {
+                self.settle(Some(event));
                 if self.builder.is_misread(event.checksum) {
                     self.builder.lose_position();
                     return;
@@ -418,11 +447,12 @@ impl RelayWalk {
         let head = self.format_end == Some(from);
         if !self.mariadb {
             let overhead = u64::from(HEADER_LEN + checksum.len());
-            return head
-                && by_receiver
-                && gap
-                    .checked_sub(overhead)
-                    .is_some_and(previous_gtids::plausible_length);
+            let Some(body) = gap.checked_sub(overhead).filter(|_| head && by_receiver) else {
+                return false;
+            };
+            // A source in auto-position mode also skips what the replica has, and the same Rotate restates that.
+            self.doubtful = body >= previous_gtids::SHORTEST + SHORTEST_MYSQL_GROUP;
+            return previous_gtids::plausible_length(body);
         }
         let Some(name_len) = self.builder.at().map(|at| at.file.as_str().len() as u64) else {
             return false;

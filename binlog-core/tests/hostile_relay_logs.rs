@@ -159,10 +159,11 @@ fn a_setting_that_changes_inside_a_file_ends_what_is_believed() {
     assert_eq!(survey.ranges, [StreamRange::new(pos("b.000001:4"), end)]);
 }
 
-/// A receiver names the place behind a Previous_gtids event, which is never larger than a packet.
+/// A receiver names the place behind a Previous_gtids event, which is never larger than a packet; where transactions that
+/// the source skipped could hide beside it, what follows must be the first one of the file.
 #[test]
 fn terabytes_are_no_previous_gtids() {
-    for (place, ranges) in [(1000, 1), (0xd200_0000_00f6, 2)] {
+    for (place, ranges) in [(191, 1), (1000, 2), (0xd200_0000_00f6, 2)] {
         let log = PrimaryLog::new("b.000001".parse().unwrap(), 1, Crc32);
         let mut writer = RelayWriter::new("relay.000001".parse().unwrap(), 9, Crc32);
         writer.connect(&log, &pos("b.000001:4"));

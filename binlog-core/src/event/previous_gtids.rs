@@ -40,6 +40,9 @@ pub fn parse(body: &[u8]) -> Option<GtidSet> {
     cursor.rest().is_empty().then_some(set)
 }
 
+/// The body of an empty set, bytes.
+pub const SHORTEST: u64 = 8;
+
 /// True if a Previous_gtids body can have this length: used for events that a relay log lacks.
 #[must_use]
 pub fn plausible_length(len: u64) -> bool {

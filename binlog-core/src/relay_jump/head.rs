@@ -15,6 +15,8 @@ use super::low;
 
 /// Events that stand in a head at most.
 const HEAD_MAX: usize = 16;
+/// In so many bytes there is no room for a transaction beside an empty Previous_gtids event.
+const PREVIOUS_GTIDS_SURE: u64 = 110;
 /// What the head of a relay log says.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -37,6 +39,8 @@ pub(super) struct Head {
     pub(super) has_data: bool,
     /// The first event does not stand where the head says: something is missing before it.
     pub(super) odd: bool,
+    /// Where the format description ends that stands here in its place.
+    described: u64,
     /// Where the first event is in the primary's stream, once known.
     pub(super) start: Option<BinlogPosition>,
 }
@@ -55,6 +59,7 @@ impl Head {
             bare: false,
             has_data: false,
             odd: false,
+            described: 0,
             start: None,
         };
         for _ in 0..HEAD_MAX {
@@ -76,6 +81,8 @@ impl Head {
             && low(stated.offset) != start
         {
             head.odd = true;
+        }
+        if head.odd {
             return Ok(head);
         }
         head.start = head.stated.clone();
@@ -90,7 +97,19 @@ impl Head {
         self.checksum = event.checksum;
         match classify(event, owner, expected) {
             Kind::Local | Kind::Artificial => true,
-            Kind::States { position, .. } => {
+            Kind::States {
+                position,
+                by_receiver,
+            } => {
+                // Beside Previous_gtids the source may have skipped transactions: only the walk can tell.
+                self.odd |= by_receiver
+                    && self.stated.as_ref().is_some_and(|at| {
+                        at.file == position.file
+                            && position
+                                .offset
+                                .saturating_sub(at.offset.max(self.described))
+                                > PREVIOUS_GTIDS_SURE
+                    });
                 self.stated = Some(position);
                 self.first = None;
                 true
@@ -103,6 +122,7 @@ impl Head {
                 let description = FormatDescription::parse(event.bytes);
                 // It begins the stream here; what follows may stand right behind it or, behind another Rotate, further on.
                 if in_place && description.is_some() {
+                    self.described = FIRST_EVENT + u64::from(header.event_size);
                     self.first = Some((event.offset, start));
                 }
                 true
