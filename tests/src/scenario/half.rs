@@ -1,5 +1,7 @@
 //! A replica that holds the first part of a transaction, as a primary leaves behind that dies while it sends.
 
+use std::time::Duration;
+
 use crate::sandbox::replica::{self, LogPlace};
 use crate::sandbox::wait::{self, Look};
 use crate::sandbox::{Cluster, SandboxError, Server, ServerKind, ServerOptions};
@@ -43,6 +45,9 @@ pub struct Half {
 }
 
 const ROWS: u32 = 40;
+
+/// How long a replica may take to get to its part.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Makes the MyISAM table.
 pub async fn prepare(ledger: &mut Ledger) -> Result<(), SandboxError> {
@@ -91,13 +96,9 @@ pub async fn leave(
     let end = replica::binlog_end(cluster.primary()).await?;
 
     let server = cluster.server(number);
-    let status = replica::wait_until(server, "receive a part of the transaction", |status| {
-        let read = status.read()?;
-        // No event of the transaction is longer than a tenth of it.
-        Ok(read.file == middle.file && read.offset + size / 10 > middle.offset)
-    })
-    .await?;
-    let part = status.read()?;
+    // It receives whole events: nothing more can come once it has the last one that ends by the middle.
+    let part = last_event_end(cluster.primary(), &start, &middle).await?;
+    replica::wait_read(server, &part).await?;
     wait_idle(server).await?;
     if engine == Engine::WithMyIsam {
         wait_plain_rows(server, 2).await?;
@@ -125,10 +126,26 @@ pub async fn leave(
     })
 }
 
+/// The end of the last event, from `from` on, that ends at or before `limit` in the same file.
+async fn last_event_end(
+    primary: &Server,
+    from: &LogPlace,
+    limit: &LogPlace,
+) -> Result<LogPlace, SandboxError> {
+    let question = format!("SHOW BINLOG EVENTS IN '{}' FROM {}", from.file, from.offset);
+    let events = primary.rows(&question).await?;
+    let end = events
+        .iter()
+        .filter_map(|event| event.get("End_log_pos")?.parse::<u64>().ok())
+        .filter(|end| *end <= limit.offset)
+        .max();
+    Ok(LogPlace::new(&from.file, end.unwrap_or(from.offset)))
+}
+
 /// Waits until the applier has taken everything from its relay log.
 async fn wait_idle(server: &Server) -> Result<(), SandboxError> {
     let what = format!("the applier of {} to wait for more", server.name());
-    wait::until(&what, std::time::Duration::from_secs(20), || async {
+    wait::until(&what, LIMIT, || async {
         let states: Vec<String> = server
             .rows("SELECT state FROM information_schema.processlist WHERE user='system user'")
             .await?
@@ -149,7 +166,7 @@ async fn wait_idle(server: &Server) -> Result<(), SandboxError> {
 
 async fn wait_plain_rows(server: &Server, wanted: u64) -> Result<(), SandboxError> {
     let what = format!("{} to have {wanted} rows in {PLAIN}", server.name());
-    wait::until(&what, std::time::Duration::from_secs(20), || async {
+    wait::until(&what, LIMIT, || async {
         let found = server
             .value(&format!("SELECT COUNT(*) FROM {PLAIN}"))
             .await?;

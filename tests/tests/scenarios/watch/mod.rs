@@ -21,7 +21,7 @@ mod ended;
 mod lease;
 
 /// Limit of what must come, on a machine that does much else.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// Longest silence asked for.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -86,7 +86,7 @@ async fn probe(deployment: &Deployment, asking: &Server, number: usize, other: &
         server: server_name(asking),
         host: other.bind_address().to_string(),
         port: other.port(),
-        deadline: Duration::from_secs(1),
+        deadline: Duration::from_secs(10),
     };
     let answer = WatchServiceClient::new(channel)
         .probe_server(v1::ProbeServerRequest::from(&order))
