@@ -1,5 +1,6 @@
 //! Real binary logs, byte for byte as MySQL 5.6 writes them, small: the customer's scenario with its offsets.
 
+use std::io::Write;
 use std::path::Path;
 
 const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
@@ -77,9 +78,12 @@ pub(crate) fn binary_log(end: u64, salt: u8) -> Vec<u8> {
     log
 }
 
-/// Writes a log of its own folder and names its base.
+/// Puts a log of its own into a folder and names its base. Whoever reads the log meanwhile sees the old file or the new
+/// one, never a part.
 pub(crate) fn write(folder: &Path, bytes: &[u8]) -> std::path::PathBuf {
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join(FILE), bytes).unwrap();
+    let mut file = tempfile::NamedTempFile::new_in(folder).unwrap();
+    file.write_all(bytes).unwrap();
+    file.persist(folder.join(FILE)).unwrap();
     folder.join("mysql-bin")
 }
