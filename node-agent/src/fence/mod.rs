@@ -6,10 +6,11 @@
 //! process runs no more of its own code.
 //!
 //! On sight means SIGKILL at once: whoever restarts mysqld during a hold (a supervisor, most often) starts a crash
-//! recovery that may truncate the very tail that is to be saved.
+//! recovery that may truncate the very tail that is to be saved. The process that a call is stopping is left to that
+//! call, which gives it time to obey SIGTERM.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,23 @@ pub struct Held {
 pub struct Fence {
     server: String,
     path: PathBuf,
-    hold: Mutex<Option<Hold>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hold: Option<Hold>,
+    /// The process that a call is stopping.
+    stopping: Option<u32>,
+}
+
+/// While it lives, the loop leaves a process to the call that is stopping it; a call that is abandoned leaves it to the loop.
+struct Stopping<'a>(&'a Fence);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.state().stopping = None;
+    }
 }
 
 impl Fence {
@@ -97,16 +114,20 @@ impl Fence {
         Ok(Self {
             server,
             path,
-            hold: Mutex::new(hold),
+            state: Mutex::new(State {
+                hold,
+                stopping: None,
+            }),
         })
     }
 
     /// The hold in force.
     pub fn hold(&self) -> Option<Hold> {
-        self.hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state().hold.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores the hold, then stops mysqld: SIGTERM, after a bounded time SIGKILL.
@@ -118,8 +139,23 @@ impl Fence {
         hold: Hold,
         deadline: Deadline,
     ) -> Result<Held, FenceError> {
+        self.stop(hold, PATIENCE, deadline).await
+    }
+
+    async fn stop(
+        self: &Arc<Self>,
+        hold: Hold,
+        patience: Duration,
+        deadline: Deadline,
+    ) -> Result<Held, FenceError> {
         let running = process::find(&hold.datadir, hold.pid_file.as_deref())?;
         let stored = hold.clone();
+        let already_held = {
+            let mut state = self.state();
+            state.stopping = running.as_ref().map(process::Mysqld::pid);
+            state.hold.is_some()
+        };
+        let _stopping = Stopping(self);
         self.store(Some(hold)).await?;
         let Some(mysqld) = running else {
             // One that was started while the hold was written is caught here, later ones by the loop.
@@ -135,7 +171,12 @@ impl Fence {
                 how,
             });
         };
-        let patience = PATIENCE.min(deadline.remaining() / 2);
+        let patience = if already_held {
+            // It was started during a hold.
+            Duration::ZERO
+        } else {
+            patience.min(deadline.remaining() / 2)
+        };
         let how = mysqld.stop(patience, deadline).await?;
         tracing::warn!(
             server = self.server,
@@ -176,7 +217,11 @@ impl Fence {
                 Ok(None) => {}
                 Ok(Some(mysqld)) => {
                     // Looked up anew: a release may have come while the process was looked for.
-                    if self.hold().is_none() {
+                    let leave = {
+                        let state = self.state();
+                        state.hold.is_none() || state.stopping == Some(mysqld.pid())
+                    };
+                    if leave {
                         continue;
                     }
                     let ended = mysqld.kill(Deadline::after(KILL_LIMIT)).await;
@@ -214,7 +259,7 @@ impl Fence {
                     durable::remove(&fence.path)?;
                 }
             }
-            *fence.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+            fence.state().hold = hold;
             Ok(())
         })
         .await

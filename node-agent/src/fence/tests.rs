@@ -1,6 +1,8 @@
 //! Holding down a false mysqld: a copy of a small program under that name, in a private data directory.
 
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command};
+use std::time::Instant;
 
 use super::*;
 
@@ -14,8 +16,9 @@ impl Host {
         for name in ["data", "other", "state"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        std::fs::copy("/bin/sleep", folder.path().join("mysqld")).unwrap();
-        std::fs::copy("/bin/sh", folder.path().join("mariadbd")).unwrap();
+        // Not copies: a program cannot be run while a child of another thread still has it open for writing.
+        symlink("/bin/sleep", folder.path().join("mysqld")).unwrap();
+        symlink("/bin/sh", folder.path().join("mariadbd")).unwrap();
         Self { folder }
     }
 
@@ -31,15 +34,22 @@ impl Host {
             .unwrap()
     }
 
-    /// One that ignores SIGTERM; returns when it does.
-    fn start_deaf(&self, datadir: &str) -> Child {
-        let mut child = Command::new(self.path("mariadbd"))
-            .args(["-c", "trap '' TERM; : > deaf; while :; do sleep 0.05; done"])
+    /// One that does this on SIGTERM, as soon as it has started.
+    fn start_unawaited(&self, datadir: &str, on_sigterm: &str) -> Child {
+        let script = format!("trap '{on_sigterm}' TERM; : > ready; while :; do sleep 0.05; done");
+        Command::new(self.path("mariadbd"))
+            .args(["-c", &script])
             .current_dir(self.path(datadir))
             .spawn()
-            .unwrap();
-        let mark = self.path(datadir).join("deaf");
-        for _ in 0..2000 {
+            .unwrap()
+    }
+
+    /// The same; returns when it would.
+    fn start_with(&self, datadir: &str, on_sigterm: &str) -> Child {
+        let mut child = self.start_unawaited(datadir, on_sigterm);
+        let mark = self.path(datadir).join("ready");
+        let began = Instant::now();
+        while began.elapsed() < SOON {
             if mark.exists() {
                 return child;
             }
@@ -47,7 +57,7 @@ impl Host {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        panic!("the deaf process did not start");
+        panic!("the process did not start");
     }
 
     fn fence(&self) -> Arc<Fence> {
@@ -64,13 +74,16 @@ impl Host {
     }
 }
 
+/// Longest wait for what should come at once, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(60);
+
 fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(10))
+    Deadline::after(SOON * 2)
 }
 
 async fn wait_for_end(mut child: Child) {
     let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
-    tokio::time::timeout(Duration::from_secs(10), ended)
+    tokio::time::timeout(SOON, ended)
         .await
         .expect("the process was stopped")
         .unwrap();
@@ -87,7 +100,7 @@ async fn only_the_mysqld_of_the_data_directory_is_stopped() {
         .spawn()
         .unwrap();
     let fence = host.fence();
-    let held = fence.hold_down(host.hold(), soon()).await.unwrap();
+    let held = fence.stop(host.hold(), SOON, soon()).await.unwrap();
     assert_eq!(
         held,
         Held {
@@ -111,12 +124,33 @@ async fn only_the_mysqld_of_the_data_directory_is_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_ignores_sigterm_is_killed_within_the_deadline() {
     let host = Host::new();
-    let deaf = host.start_deaf("data");
-    let deadline = Deadline::after(Duration::from_millis(600));
+    let deaf = host.start_with("data", "");
+    let deadline = soon();
     let held = host.fence().hold_down(host.hold(), deadline).await.unwrap();
     assert_eq!(held.how, Ended::Sigkill);
     assert!(!deadline.has_passed());
     wait_for_end(deaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_takes_its_time_to_obey_is_left_to_the_call_that_stops_it() {
+    let host = Host::new();
+    let fence = host.fence();
+    let stop = CancellationToken::new();
+    tokio::spawn(Arc::clone(&fence).enforce(stop.clone()));
+    // The loop looks several times meanwhile.
+    let obeys = "sleep 0.5; : > clean; exit 0";
+    let clean = host.path("data").join("clean");
+    let slow = host.start_with("data", obeys);
+    let held = fence.stop(host.hold(), SOON, soon()).await.unwrap();
+    assert_eq!(held.how, Ended::Sigterm);
+    assert!(clean.exists(), "it was killed");
+    wait_for_end(slow).await;
+    // One that is started now is given no time.
+    std::fs::remove_file(&clean).unwrap();
+    wait_for_end(host.start_unawaited("data", obeys)).await;
+    assert!(!clean.exists(), "it was not killed");
+    stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
