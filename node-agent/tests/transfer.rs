@@ -32,7 +32,7 @@ const OPERATION: &str = "op-1";
 const ID: &str = "tail-mysql-bin.000001-4";
 const SIZE: usize = 5_000_011;
 /// Longest wait for anything.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// An agent of a host whose mysqld is down, as a process; killed when dropped.
 struct Agent {
@@ -289,7 +289,7 @@ impl World {
                 server: "db2:3306".to_owned(),
                 operation: OPERATION.to_owned(),
                 epoch: 1,
-                deadline_ms: 20_000,
+                deadline_ms: 60_000,
             }),
             address: from.to_string(),
             certificate_name: "db1".to_owned(),

@@ -18,7 +18,7 @@ const SIZE: usize = 9 * CHUNK_BYTES + 4_321;
 /// Chunks of the segment.
 const CHUNKS: usize = SIZE.div_ceil(CHUNK_BYTES);
 /// Longest time without a chunk, unless a test says otherwise.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A receiver's store, and a segment as it is announced to it.
 struct World {
@@ -249,7 +249,7 @@ async fn a_stream_that_ends_in_good_order_but_early_is_no_whole_segment() {
     })
     .await;
     let mut world = World::new(provider.address, bytes);
-    world.pull.progress_limit = Duration::from_millis(400);
+    world.pull.progress_limit = Duration::from_secs(3);
     let error = world.pull().await.unwrap_err();
     let PullError::NoProgress { done, .. } = error else {
         panic!("{error}");
@@ -356,12 +356,12 @@ async fn a_segment_under_a_name_that_was_taken_never_has_the_manifest_of_the_oth
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limit_is_of_the_time_without_progress_and_not_of_the_whole() {
     let bytes = random(9);
-    let limit = Duration::from_millis(600);
+    let limit = Duration::from_secs(3);
     let served = bytes.clone();
     let provider = Scripted::start(move |_, offset| {
         rest(&served, offset)
             .into_iter()
-            .flat_map(|chunk| [Act::Wait(Duration::from_millis(150)), Act::Chunk(chunk)])
+            .flat_map(|chunk| [Act::Wait(limit / 4), Act::Chunk(chunk)])
             .collect()
     })
     .await;
@@ -388,7 +388,7 @@ async fn the_limit_is_of_the_time_without_progress_and_not_of_the_whole() {
     };
     assert_eq!(done, 2 * CHUNK_BYTES as u64);
     assert!(began.elapsed() >= limit, "{:?}", began.elapsed());
-    assert!(began.elapsed() < 5 * limit, "{:?}", began.elapsed());
+    assert!(began.elapsed() < 20 * limit, "{:?}", began.elapsed());
     world.assert_part(2);
 }
 

@@ -14,7 +14,8 @@ use super::fixture::{Authority, Running, claim, context, kind};
 fn false_mysqld(folder: &std::path::Path) -> Child {
     let program = folder.join("mysqld");
     if !program.exists() {
-        std::fs::copy("/bin/sleep", &program).unwrap();
+        // Not a copy: it could not be run while a child of another thread still has it open for writing.
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
     }
     Command::new(&program)
         .arg("600")
@@ -197,7 +198,8 @@ async fn a_held_server_goes_down_stays_down_and_may_start_after_the_release() {
     let mut child = false_mysqld(&agent.folder);
     let held = fences.hold_down(hold()).await.unwrap().into_inner();
     assert!(held.was_running && held.confirmed);
-    assert_eq!(held.how, "SIGTERM");
+    // Which of the two depends on how soon the machine gets round to it.
+    assert!(matches!(&*held.how, "SIGTERM" | "SIGKILL"), "{held:?}");
     child.wait().unwrap();
     let again = fences.hold_down(hold()).await.unwrap().into_inner();
     assert_eq!(

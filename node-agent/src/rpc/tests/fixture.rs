@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::rpc::serve;
 
 /// Longest wait for anything that should come at once.
-pub(super) const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 
 /// An authority.
 pub(super) struct Authority {
@@ -177,7 +177,7 @@ pub(super) fn context(server: &str, epoch: u64, operation: &str) -> v1::CallCont
         server: server.to_owned(),
         operation: operation.to_owned(),
         epoch,
-        deadline_ms: 5000,
+        deadline_ms: 60_000,
     }
 }
 

@@ -45,7 +45,11 @@ async fn a_repeated_call_waits_for_the_first_and_is_told_what_runs() {
     let (provider, receiver, channel) = pair().await;
     let (_, info) = put(&provider, SIZE);
     let mute = Relay::start(provider.address, Fault::Mute, 0).await;
-    let mut first = begin(&channel, request(mute.address, &info)).await.unwrap();
+    let mut mute = request(mute.address, &info);
+    if let Some(context) = &mut mute.context {
+        context.deadline_ms = 5_000;
+    }
+    let mut first = begin(&channel, mute).await.unwrap();
     assert_eq!(receiver.agent.flights.in_progress(), ["PullSegment"]);
     let mut again = request(provider.address, &info);
     if let Some(context) = &mut again.context {

@@ -197,10 +197,10 @@ async fn a_connection_that_falls_silent_is_noticed_by_both_ends_and_replaced() {
     let (bytes, info) = put(&provider, SIZE);
     let relay = Relay::start(provider.address, Fault::SilentAfter(700_000), 0).await;
     let mut patient = request(relay.address, &info);
+    let limit = 2 * super::fixture::SOON;
     if let Some(context) = &mut patient.context {
-        context.deadline_ms = 60_000;
+        context.deadline_ms = limit.as_millis().try_into().unwrap();
     }
-    let noticed = proto::channel::KEEPALIVE_INTERVAL + proto::channel::KEEPALIVE_TIMEOUT;
     let began = std::time::Instant::now();
     pull(&channel, patient).await.unwrap();
     let took = began.elapsed();
@@ -208,10 +208,10 @@ async fn a_connection_that_falls_silent_is_noticed_by_both_ends_and_replaced() {
     assert_eq!(relay.connections.load(Ordering::SeqCst), 2);
     // Not before a peer that only paused could have answered, and not by the call's limit.
     assert!(took >= proto::channel::KEEPALIVE_TIMEOUT, "{took:?}");
-    assert!(took < noticed * 4, "{took:?}");
+    assert!(took < limit / 2, "{took:?}");
     // The provider does not keep its end for ever either.
     while relay.closed_by_server.load(Ordering::SeqCst) == 0 {
-        assert!(began.elapsed() < noticed * 6, "the provider still waits");
+        assert!(began.elapsed() < limit, "the provider still waits");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -326,13 +326,15 @@ async fn what_the_provider_refuses_is_final_and_a_dead_one_is_told_from_a_mute_o
     let hurried = |address| {
         let mut request = request(address, &info);
         if let Some(context) = &mut request.context {
-            context.deadline_ms = 400;
+            // Enough to connect, whatever else the machine does.
+            context.deadline_ms = 3_000;
         }
         request
     };
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Taken, so that nobody else listens there, and nobody does.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = nobody.local_addr().unwrap();
-    drop(nobody);
     let status = pull(&channel, hurried(address)).await.unwrap_err();
     assert_eq!(kind(&status), ErrorKind::PeerUnreachable, "{status:?}");
 
