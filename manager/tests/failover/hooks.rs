@@ -1,8 +1,10 @@
 //! MHA's scripts in whole failovers: what they are told, in which order, and what their ends lead to.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -39,7 +41,7 @@ const SHUTDOWN: &str = "shutdown_script";
 const REPORT: &str = "report_script";
 /// A limit that no script reaches by being slow on a busy machine, and one that a hang reaches soon.
 const PLENTY: &str = "30s";
-const SHORT: &str = "1500ms";
+const SHORT: &str = "5s";
 
 struct Story {
     cluster: Cluster,
@@ -61,7 +63,7 @@ impl Story {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let script = recorder.display();
         let policy = format!(
-            "failover: {{ call_timeout: 2s, connect_timeout: 2s, save_timeout: 5s, progress_timeout: 5s }}\nhooks:\n  timeout: {limit}\n  ssh: {{ user: mysql }}\n  \
+            "failover: {{ call_timeout: 5s, connect_timeout: 3s, save_timeout: 10s, progress_timeout: 10s }}\nhooks:\n  timeout: {limit}\n  ssh: {{ user: mysql }}\n  \
              servers: {{ db1: {{ master_pid_file: /run/mysqld.pid }}, db2: {{ ip: 10.0.0.2 }}, db3: {{ ip: 10.0.0.3 }} }}\n  \
              {IP}: {script}\n  {SHUTDOWN}: {script}\n  {REPORT}: {script}\n  secondary_check_script: {script}\n{}",
             compat.replace("SECRET", &secret.display().to_string())
@@ -128,9 +130,19 @@ impl Story {
     }
 }
 
+/// Written by another process: a file cannot be run while anybody has it open for writing, and a child that another
+/// thread starts has all of ours open until it becomes its program.
 fn write_script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut writer = Command::new("/bin/sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = writer.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(writer.wait().unwrap().success());
 }
 
 fn remarked(report: &Report, text: &str) -> bool {
@@ -373,7 +385,7 @@ async fn every_end_of_every_hook_is_handled_as_documented() {
             changed,
             STOPPED_AT_ADDRESS,
             false,
-            "was still running after 1.5 s",
+            "was still running after 5.0 s",
         ),
         row(
             IP,
@@ -400,7 +412,7 @@ async fn every_end_of_every_hook_is_handled_as_documented() {
             changed,
             STOPPED_AT_SHUTDOWN,
             false,
-            "shutdown_script was still running after 1.5 s",
+            "shutdown_script was still running after 5.0 s",
         ),
         row(
             SHUTDOWN,
@@ -427,7 +439,7 @@ async fn every_end_of_every_hook_is_handled_as_documented() {
             ExitCode::OutcomeUnknown,
             ALL_FOUR,
             false,
-            "was still running after 1.5 s",
+            "was still running after 5.0 s",
         ),
         row(
             IP,
@@ -463,7 +475,7 @@ async fn every_end_of_every_hook_is_handled_as_documented() {
             ExitCode::Done,
             ALL_FOUR,
             true,
-            "report_script was still running after 1.5 s",
+            "report_script was still running after 5.0 s",
         ),
         row(
             IP,
@@ -714,7 +726,10 @@ async fn the_secondary_check_is_read_as_mha_reads_it() {
         matches!(&found, SecondaryCheck::Unknown(why) if why.contains("still running")),
         "{found:?}"
     );
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "half of its sleep"
+    );
 }
 
 /// Stops the run as a crash would at the n-th record that is about a hook.
