@@ -3,17 +3,19 @@
 //! Every file that is read is walked from its start: each event must end at the place its header names and carry a right
 //! checksum. What follows the last whole event of the newest file is classified; an older file must end at an event.
 
+mod walk;
+
 use std::path::{Path, PathBuf};
 
+use self::walk::Writing;
 use crate::end::LogEnd;
 use crate::error::LogError;
-use crate::event::{EventType, FIRST_EVENT, FormatDescription, rotate};
+use crate::event::FIRST_EVENT;
 use crate::extent::{EventDigest, Survey};
 use crate::index::read_index;
-use crate::map::{FormatRef, Join, Map, MapBuilder, ends_at};
+use crate::map::Map;
 use crate::position::{BinlogFileName, BinlogPosition};
-use crate::reader::{EventReader, FileEnd, Step};
-use crate::relay_log::Closing;
+use crate::segment::draft::Draft;
 use crate::segment::plan::{self, CutPlan, NothingReason, NothingToCut};
 
 /// All files of a server's binary log, in order.
@@ -165,22 +167,14 @@ impl BinaryLogs {
         from: &BinlogPosition,
         to: Option<&BinlogPosition>,
     ) -> Result<CutPlan, LogError> {
-        if let Some(newest) = self.files.last()
-            && from.file > *newest
-            && from.file.base() == newest.base()
-        {
-            let end = self.walk_files(self.files.len() - 1, self.files.len())?.end;
-            return Ok(CutPlan::Nothing(NothingToCut {
-                at: from.clone(),
-                end,
-                reason: NothingReason::BeyondEnd,
-            }));
+        if let Some(nothing) = self.beyond_end(from)? {
+            return Ok(nothing);
         }
         let map = self.walk(self.index_of(from)?)?;
-        self.require_whole(&map)?;
         let Some(to) = to else {
-            return plan::to_last_whole(&map, from);
+            return self.to_last_whole(&map, from);
         };
+        self.require_whole(&map)?;
         let place = map.find(to)?;
         if let (Some(start), Some(piece)) = (
             map.tracker_at(place)?.open_since(),
@@ -196,6 +190,71 @@ impl BinaryLogs {
             &map,
             &crate::position::StreamRange::new(from.clone(), to.clone()),
         )
+    }
+
+    /// The plan that [`Self::plan_cut`] makes to the end of the last whole transaction, for a segment `output` of which
+    /// most is written while the log is read. [`crate::Cut::write`] to `output` then has little left to do; until then, and
+    /// if it is never called, the same plan and the same errors come of it, and no file stays behind. `progress` is
+    /// called with the bytes written so far.
+    ///
+    /// # Errors
+    /// As [`Self::plan_cut`]; what goes wrong with `output` is for [`crate::Cut::write`] to say.
+    pub fn plan_and_draft(
+        &self,
+        from: &BinlogPosition,
+        output: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<CutPlan, LogError> {
+        if let Some(nothing) = self.beyond_end(from)? {
+            return Ok(nothing);
+        }
+        let first = self.index_of(from)?;
+        let mut draft = Draft::new(from, output, self.bytes_from(from)?);
+        let writing = Writing {
+            draft: &mut draft,
+            progress,
+        };
+        let map = self.walk_and_write(first, self.files.len(), Some(writing))?;
+        Ok(match self.to_last_whole(&map, from)? {
+            CutPlan::Cut(cut) => CutPlan::Cut(cut.with_draft(draft)),
+            nothing => nothing,
+        })
+    }
+
+    /// Bytes from a position to the end of the newest file, whatever they are: no cut from there takes more, a few hundred
+    /// aside.
+    ///
+    /// # Errors
+    /// A file of which the size cannot be read; `from` not held.
+    pub fn bytes_from(&self, from: &BinlogPosition) -> Result<u64, LogError> {
+        let mut bytes = 0_u64;
+        for file in self.files.iter().skip(self.index_of(from)?) {
+            let path = self.path(file);
+            bytes += std::fs::metadata(&path)
+                .map_err(LogError::io("read the size of", &path))?
+                .len();
+        }
+        Ok(bytes.saturating_sub(from.offset))
+    }
+
+    /// Nothing is there of the file in which a cut is to start, nor of later ones.
+    fn beyond_end(&self, from: &BinlogPosition) -> Result<Option<CutPlan>, LogError> {
+        let beyond =
+            |newest: &BinlogFileName| from.file > *newest && from.file.base() == newest.base();
+        if !self.files.last().is_some_and(beyond) {
+            return Ok(None);
+        }
+        let end = self.walk_files(self.files.len() - 1, self.files.len())?.end;
+        Ok(Some(CutPlan::Nothing(NothingToCut {
+            at: from.clone(),
+            end,
+            reason: NothingReason::BeyondEnd,
+        })))
+    }
+
+    fn to_last_whole(&self, map: &Map, from: &BinlogPosition) -> Result<CutPlan, LogError> {
+        self.require_whole(map)?;
+        plan::to_last_whole(map, from)
     }
 
     fn path(&self, file: &BinlogFileName) -> PathBuf {
@@ -256,139 +315,6 @@ impl BinaryLogs {
 
     fn walk(&self, first: usize) -> Result<Map, LogError> {
         self.walk_files(first, self.files.len())
-    }
-
-    /// Reads the files `first..end`, up to the first damage.
-    fn walk_files(&self, first: usize, end: usize) -> Result<Map, LogError> {
-        let mut builder = MapBuilder::new();
-        let mut sources = Vec::new();
-        let mut walked = 0;
-        let mut log_end = LogEnd::Clean {
-            file: String::new(),
-            offset: 0,
-            detail: "no file".to_owned(),
-        };
-        for file in self.files.iter().take(end).skip(first) {
-            let path = self.path(file);
-            let mut reader = EventReader::open(&path)?;
-            reader.read_ahead();
-            let source = sources.len();
-            sources.push(path.clone());
-            let join = if source == 0 {
-                Join::Broken
-            } else {
-                Join::NextFile
-            };
-            builder.go_to(
-                BinlogPosition::new(file.clone(), FIRST_EVENT),
-                join,
-                source,
-                FIRST_EVENT,
-            );
-            let mut closing = Closing::default();
-            let mut file_end = walk_file(&mut reader, &mut builder, &mut closing, file, source)?;
-            if let FileEnd::Torn { offset, detail } = &file_end
-                && self.files.last() != Some(file)
-            {
-                // Only the last file of a crashed server may be cut off; behind any other, transactions would be lost.
-                file_end = FileEnd::Corrupt {
-                    offset: *offset,
-                    expected: "a whole event, since a later file exists".to_owned(),
-                    found: detail.clone(),
-                };
-            }
-            walked += reader.offset();
-            log_end = closing.end(file.as_str(), reader.offset(), file_end.clone());
-            if !matches!(file_end, FileEnd::Boundary) {
-                break;
-            }
-        }
-        Ok(builder.finish(sources, log_end, walked))
-    }
-}
-
-/// Tells a cut from a damaged length: a server writes where an event ends into its header, and a crash cuts events off
-/// but does not lengthen them. A length that fits neither is damage, and whole transactions may stand behind it.
-fn cut_or_damaged(reader: &EventReader, end: FileEnd) -> FileEnd {
-    match (&end, reader.cut_off()) {
-        (FileEnd::Torn { offset, .. }, Some(header)) => {
-            let claimed = offset.saturating_add(u64::from(header.event_size));
-            if ends_at(header, claimed) {
-                return end;
-            }
-            FileEnd::Corrupt {
-                offset: *offset,
-                expected: format!("log_pos {claimed} modulo 2^32 by the length of the event"),
-                found: header.log_pos.to_string(),
-            }
-        }
-        _ => end,
-    }
-}
-
-/// Reads one file to its end or to the first event that does not belong there.
-fn walk_file(
-    reader: &mut EventReader,
-    builder: &mut MapBuilder,
-    closing: &mut Closing,
-    file: &BinlogFileName,
-    source: usize,
-) -> Result<FileEnd, LogError> {
-    loop {
-        let event = match reader.step()? {
-            Step::Event(event) => event,
-            Step::End(end) => return Ok(cut_or_damaged(reader, end)),
-        };
-        let corrupt = |expected: String, found: String| FileEnd::Corrupt {
-            offset: event.offset,
-            expected,
-            found,
-        };
-        if closing.last() == Some(EventType::ROTATE) {
-            return Ok(corrupt(
-                "the end of the file behind a ROTATE_EVENT".to_owned(),
-                event.type_code().to_string(),
-            ));
-        }
-        if !ends_at(&event.header, event.end()) {
-            return Ok(corrupt(
-                format!("log_pos {} modulo 2^32", event.end()),
-                event.header.log_pos.to_string(),
-            ));
-        }
-        let mut checksum = event.checksum;
-        let mut rotate_to = None;
-        match event.type_code() {
-            EventType::FORMAT_DESCRIPTION => {
-                checksum = FormatDescription::parse(event.bytes).map_or(checksum, |d| d.checksum);
-                builder.set_format(FormatRef {
-                    source,
-                    offset: event.offset,
-                    header: event.header,
-                    checksum,
-                });
-            }
-            EventType::ROTATE => match rotate::parse(event.body()) {
-                Some(to) if to.offset == FIRST_EVENT && to.file == file.next() => {
-                    rotate_to = Some(to)
-                }
-                Some(to) => {
-                    return Ok(corrupt(
-                        format!("a ROTATE_EVENT to {}:4", file.next()),
-                        to.to_string(),
-                    ));
-                }
-                None => {
-                    return Ok(corrupt(
-                        "a ROTATE_EVENT that names a file".to_owned(),
-                        "none".to_owned(),
-                    ));
-                }
-            },
-            _ => {}
-        }
-        closing.see(&event);
-        builder.add(&event, checksum, source, rotate_to);
     }
 }
 

@@ -285,7 +285,7 @@ impl Jump<'_> {
                 .go_to(start.clone(), Join::Broken, head.source, FIRST_EVENT);
         }
         let mut reader = EventReader::open(path)?;
-        reader.read_ahead();
+        reader.read_ahead(0);
         let end = loop {
             match reader.step()? {
                 Step::Event(event) => walk.feed(&event, head.source),

@@ -1,6 +1,7 @@
 //! How fast logs are walked, searched and cut, against the fastest thing that does less: `cp`, in the same run.
 //!
-//! `cargo bench -p binlog-core`. `MHA_BENCH_MEMORY` (default `/dev/shm`) and `MHA_BENCH_DISK` (default the target directory) are where
+//! `cargo bench -p binlog-core`; behind `--` one of `walk`, `locate`, `cut in memory`, `cut on disk, rows` (or a part of it)
+//! measures that alone. `MHA_BENCH_MEMORY` (default `/dev/shm`) and `MHA_BENCH_DISK` (default the target directory) are where
 //! the logs are made, the same bytes each time; `MHA_BENCH_MIB` (default 1024) is their size. Both sides of a line run 7
 //! times, by turns, and the medians count. What was written is read again and verified outside of the timing. The peak of memory is that of a child
 //! process that does the same once. The exit status is 1 if a target is missed.
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.first().map(String::as_str) {
         Some(CHILD) => child(args.get(1..).unwrap_or_default()).map(|()| true),
-        _ if args.iter().any(|arg| arg == "--bench") => bench(),
+        _ if args.iter().any(|arg| arg == "--bench") => {
+            bench(args.iter().find(|arg| !arg.starts_with('-')))
+        }
         // Built and started by `cargo test --benches` or the like: nothing to measure.
         _ => Ok(true),
     };
@@ -92,7 +95,9 @@ fn free_bytes(dir: &Path) -> Result<u64> {
         .ok_or_else(|| Error::other(format!("df does not say what is free in {}", dir.display())))
 }
 
-fn bench() -> Result<bool> {
+/// Measures all, or what has `only` in its name.
+fn bench(only: Option<&String>) -> Result<bool> {
+    let wanted = |what: &str| only.is_none_or(|only| what.contains(only.as_str()));
     let mib: u64 = match std::env::var("MHA_BENCH_MIB") {
         Ok(text) => text.parse().map_err(Error::other)?,
         Err(_) => 1024,
@@ -108,23 +113,39 @@ fn bench() -> Result<bool> {
     let disk = Scratch::new("MHA_BENCH_DISK", target, size * 3)?;
     let mut lines = Vec::new();
 
-    let small = logs::primary(&memory.0, logs::SMALL, size)?;
-    lines.push(walk(&small, &memory.0)?);
-    lines.push(cut(&small, logs::SMALL, &memory.0, false, false)?);
-    remove(&small)?;
-    let rows = logs::primary(&memory.0, logs::ROWS, size)?;
-    lines.push(cut(&rows, logs::ROWS, &memory.0, false, true)?);
-    remove(&rows)?;
-    let relay = logs::relay(&memory.0, logs::SMALL, size, RELAY_LOG.min(size / 8))?;
-    lines.push(locate(&relay)?);
-    for (_, path) in &relay.files {
-        std::fs::remove_file(path)?;
+    let (walks, memory_small) = (wanted("walk"), wanted("cut in memory, small events"));
+    if walks || memory_small {
+        let small = logs::primary(&memory.0, logs::SMALL, size)?;
+        if walks {
+            lines.push(walk(&small, &memory.0)?);
+        }
+        if memory_small {
+            lines.push(cut(&small, logs::SMALL, &memory.0, false, false)?);
+        }
+        remove(&small)?;
     }
-    let rows = logs::primary(&disk.0, logs::ROWS, size)?;
-    lines.push(cut(&rows, logs::ROWS, &disk.0, true, true)?);
-    remove(&rows)?;
-    let small = logs::primary(&disk.0, logs::SMALL, size)?;
-    lines.push(cut(&small, logs::SMALL, &disk.0, true, false)?);
+    if wanted("cut in memory, rows") {
+        let rows = logs::primary(&memory.0, logs::ROWS, size)?;
+        lines.push(cut(&rows, logs::ROWS, &memory.0, false, true)?);
+        remove(&rows)?;
+    }
+    if wanted("locate") {
+        let relay = logs::relay(&memory.0, logs::SMALL, size, RELAY_LOG.min(size / 8))?;
+        lines.push(locate(&relay)?);
+        for (_, path) in &relay.files {
+            std::fs::remove_file(path)?;
+        }
+    }
+    if wanted("cut on disk, rows") {
+        let rows = logs::primary(&disk.0, logs::ROWS, size)?;
+        lines.push(cut(&rows, logs::ROWS, &disk.0, true, true)?);
+        remove(&rows)?;
+    }
+    if wanted("cut on disk, small events") {
+        let small = logs::primary(&disk.0, logs::SMALL, size)?;
+        lines.push(cut(&small, logs::SMALL, &disk.0, true, false)?);
+        remove(&small)?;
+    }
     drop((memory, disk));
     println!(
         "{mib} MiB each, median of {RUNS} interleaved runs; memory: {mib} MiB walked or written by a child process"
@@ -228,7 +249,8 @@ fn locate(relay: &Relay) -> Result<Line> {
 fn write_cut(base: &Path, file: &str, output: &Path) -> Result<Manifest> {
     let logs = BinaryLogs::open(base).map_err(Error::other)?;
     let from: BinlogPosition = format!("{file}:4").parse().map_err(Error::other)?;
-    match logs.plan_cut(&from, None).map_err(Error::other)? {
+    let plan = logs.plan_and_draft(&from, output, &mut |_| ());
+    match plan.map_err(Error::other)? {
         CutPlan::Cut(cut) => cut
             .write(output, "bench", &mut |_| ())
             .map_err(Error::other),
@@ -318,9 +340,12 @@ fn child(args: &[String]) -> Result<()> {
             .ok_or_else(|| Error::other("too few arguments"))
     };
     match arg(0)? {
-        // For profilers: the same log to work on.
+        // For profilers: the same logs to work on.
         "make" => {
             logs::primary(Path::new(arg(1)?), logs::SMALL, 1 << 30)?;
+        }
+        "make-rows" => {
+            logs::primary(Path::new(arg(1)?), logs::ROWS, 1 << 30)?;
         }
         "walk" => {
             let logs = BinaryLogs::open(Path::new(arg(1)?)).map_err(Error::other)?;

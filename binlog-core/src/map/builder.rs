@@ -200,25 +200,25 @@ impl MapBuilder {
         }
     }
 
-    /// An event of the primary at the place reached.
+    /// An event of the primary at the place reached; true if a transaction ended with it.
     pub(crate) fn add(
         &mut self,
         event: &RawEvent<'_>,
         checksum: ChecksumAlgorithm,
         source: usize,
         rotate_to: Option<BinlogPosition>,
-    ) {
+    ) -> bool {
         // What almost every event is: one more of the last piece.
         if self.flowing
             && rotate_to.is_none()
             && let (Some(at), Some(piece)) = (&mut self.at, self.pieces.last_mut())
             && piece.continues(event, checksum, source)
         {
-            piece.grow(event, at.offset);
+            let ended = piece.grow(event, at.offset);
             at.offset = piece.to;
-            return;
+            return ended;
         }
-        self.add_slowly(event, checksum, source, rotate_to);
+        self.add_slowly(event, checksum, source, rotate_to)
     }
 
     /// An event that may begin a piece, or lead to another file.
@@ -228,8 +228,10 @@ impl MapBuilder {
         checksum: ChecksumAlgorithm,
         source: usize,
         rotate_to: Option<BinlogPosition>,
-    ) {
-        let Some(at) = self.at.clone() else { return };
+    ) -> bool {
+        let Some(at) = self.at.clone() else {
+            return false;
+        };
         self.checksum = checksum;
         let skipped = std::mem::take(&mut self.skipped);
         let continues = self.pieces.last().is_some_and(|last| {
@@ -246,12 +248,14 @@ impl MapBuilder {
             };
             self.push(at.clone(), join, source, event.offset, tracker);
         }
-        if let Some(piece) = self.pieces.last_mut() {
-            piece.grow(event, at.offset);
-            piece.rotate_to = rotate_to.clone();
-            self.flowing = rotate_to.is_none();
-            self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
-        }
+        let Some(piece) = self.pieces.last_mut() else {
+            return false;
+        };
+        let ended = piece.grow(event, at.offset);
+        piece.rotate_to = rotate_to.clone();
+        self.flowing = rotate_to.is_none();
+        self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
+        ended
     }
 
     pub(crate) fn finish(self, sources: Vec<PathBuf>, end: LogEnd, walked_bytes: u64) -> Map {

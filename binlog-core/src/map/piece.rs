@@ -152,9 +152,10 @@ impl Piece {
         self.source == source && self.end_at == event.offset && self.checksum == checksum
     }
 
-    /// Takes the event that stands at `start`. This runs for every event of a log and takes no memory but for marks.
+    /// Takes the event that stands at `start`; true if a transaction ends with it. This runs for every event of a log and
+    /// takes no memory but for marks.
     #[inline]
-    pub(super) fn grow(&mut self, event: &RawEvent<'_>, start: u64) {
+    pub(super) fn grow(&mut self, event: &RawEvent<'_>, start: u64) -> bool {
         self.sparse |= start != self.to;
         if start >= self.next_mark {
             self.mark(event, start);
@@ -163,12 +164,12 @@ impl Piece {
         self.to = start + u64::from(event.header.event_size);
         self.end_at = event.end();
         self.has_data |= !is_bookkeeping(event.type_code());
-        if let Some(ended) = ended {
-            self.last_whole = Some(Whole {
-                end: self.to,
-                ended,
-            });
-        }
+        let Some(ended) = ended else { return false };
+        self.last_whole = Some(Whole {
+            end: self.to,
+            ended,
+        });
+        true
     }
 
     #[cold]

@@ -309,7 +309,9 @@ impl Joining {
                 let to = self.leads_on(path, event)?;
                 self.builder.add(event, event.checksum, source, Some(to));
             }
-            _ => self.builder.add(event, event.checksum, source, None),
+            _ => {
+                self.builder.add(event, event.checksum, source, None);
+            }
         }
         Ok(())
     }

@@ -8,8 +8,10 @@
 //! too; in those of later files the in-use flag is cleared.
 
 mod chain;
+mod copying;
 mod data;
 mod derive;
+pub(crate) mod draft;
 mod format_description;
 mod joining;
 mod manifest;

@@ -1,7 +1,9 @@
 //! What to copy for a segment: pure decisions from a map.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
+use super::draft::Draft;
 use crate::checksum::ChecksumAlgorithm;
 use crate::end::LogEnd;
 use crate::error::LogError;
@@ -62,7 +64,7 @@ pub struct Cut {
     pub(super) starts: StartState,
     pub(super) sources: Vec<PathBuf>,
     /// Format description to put at the head; `None` if the range itself begins with one.
-    pub(super) head: Option<FormatRef>,
+    pub(super) head: Option<Box<FormatRef>>,
     pub(super) steps: Vec<CopyStep>,
     /// Server id of the primary, for made-up Rotates.
     pub(super) origin: u32,
@@ -73,10 +75,12 @@ pub struct Cut {
     pub(super) log_end: LogEnd,
     /// The format description at the head as the first provider held it, where the source is a segment itself.
     pub(super) original: Option<Vec<u8>>,
+    /// What was written already while the log was read.
+    pub(super) draft: Mutex<Option<Box<Draft>>>,
 }
 
 /// Bytes to copy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopyStep {
     /// Provider's file, bytes of it.
     pub(super) source: usize,
@@ -103,6 +107,14 @@ impl Cut {
     #[must_use]
     pub fn log_end(&self) -> &LogEnd {
         &self.log_end
+    }
+
+    /// What was written while the log was read.
+    pub(crate) fn with_draft(self, draft: Draft) -> Self {
+        Self {
+            draft: Mutex::new(Some(Box::new(draft))),
+            ..self
+        }
     }
 
     /// Bytes of the primary's stream that will be copied; the segment is a few hundred bytes larger at most.
@@ -212,13 +224,14 @@ pub(crate) fn exact(map: &Map, range: &StreamRange) -> Result<CutPlan, LogError>
         range: range.clone(),
         starts: map.tracker_at(first)?.start_state(),
         sources: map.sources.clone(),
-        head,
+        head: head.map(Box::new),
         steps,
         origin,
         tail_rotate,
         dropped_bytes: dropped(map, &range.to)?,
         log_end: map.end.clone(),
         original: None,
+        draft: Mutex::new(None),
     }))
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::copying::made_up_rotate;
 use super::format_description::{FormatDescriptionPatch, patch_format_description};
-use super::writer::made_up_rotate;
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
 use crate::event::{EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL};

@@ -1,25 +1,21 @@
 //! Writes a segment: temporary files, fsync, rename, fsync of the directory. Memory is constant; every event is verified
-//! again while it is copied. Three things happen at the same time: the source is read and its checksums verified (see
-//! `reader`), positions are followed and bytes copied, and what was copied is digested and stored (see `output`).
+//! again while it is copied, unless it was written when the plan was made (see `draft`). Digest and disk work beside (see
+//! `output`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::format_description::{FormatDescriptionPatch, patch_format_description};
-use super::manifest::{Manifest, ManifestExtent};
+use super::copying::Copying;
+use super::draft::Written;
+use super::manifest::Manifest;
 use super::output::Output;
 use super::plan::{CopyStep, Cut};
-use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
-use crate::event::{
-    EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, MAGIC,
-    rotate,
-};
-use crate::map::{FormatRef, ends_at, start_behind};
-use crate::position::{BinlogFileName, BinlogPosition};
-use crate::reader::{EventReader, RawEvent, Step};
+use crate::map::{ends_at, start_behind};
+use crate::position::BinlogPosition;
+use crate::reader::{EventReader, Step};
 use crate::transaction::Tracker;
 
 impl Cut {
@@ -63,9 +59,17 @@ impl Cut {
         provider: &str,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Manifest, LogError> {
-        let mut copy = Copy::new(create(temporary)?, temporary, self, progress);
-        copy.run()?;
-        let manifest = copy.finish(provider)?;
+        let draft = self.draft.lock().ok().and_then(|mut draft| draft.take());
+        let Written {
+            copying,
+            end,
+            whole_end,
+        } = match draft.and_then(|draft| draft.adopt(self, temporary)) {
+            Some(written) => written?,
+            None => self.copy(temporary, progress)?,
+        };
+        let manifest = copying.finish(self, provider, end, whole_end)?;
+        progress(end);
         let mut file = create(manifest_temporary)?;
         file.write_all(&manifest.to_json())
             .map_err(LogError::io("write", manifest_temporary))?;
@@ -85,141 +89,49 @@ impl Cut {
         sync_directory(output)?;
         Ok(manifest)
     }
-}
-
-/// Makes the names in the directory of a file durable.
-fn sync_directory(file: &Path) -> Result<(), LogError> {
-    let directory = file
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(directory)
-        .and_then(|d| d.sync_all())
-        .map_err(LogError::io("sync", directory))
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    PathBuf::from(name)
-}
-
-fn create(path: &Path) -> Result<File, LogError> {
-    // Segments hold user data.
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(LogError::io("create", path))
-}
-
-/// A copy in progress.
-struct Copy<'a> {
-    cut: &'a Cut,
-    output: Output<'a>,
-    progress: &'a mut dyn FnMut(u64),
-    tracker: Tracker,
-    /// Setting of the file reached, for made-up Rotates.
-    checksum: ChecksumAlgorithm,
-    extents: Vec<ManifestExtent>,
-    events: u64,
-    transactions: u64,
-    whole_end: Option<BinlogPosition>,
-    original: Option<Vec<u8>>,
-    made_up: Vec<u64>,
-}
-
-impl<'a> Copy<'a> {
-    fn new(file: File, path: &'a Path, cut: &'a Cut, progress: &'a mut dyn FnMut(u64)) -> Self {
-        Self {
-            cut,
-            output: Output::new(file, path, cut.bytes()),
-            progress,
-            tracker: Tracker::resume(cut.starts, cut.range.from.offset),
-            checksum: ChecksumAlgorithm::None,
-            extents: Vec::new(),
-            events: 0,
-            transactions: 0,
-            whole_end: None,
-            original: None,
-            made_up: Vec::new(),
+    /// Copies what the plan says.
+    fn copy(&self, temporary: &Path, progress: &mut dyn FnMut(u64)) -> Result<Written, LogError> {
+        let output = Output::new(create(temporary)?, temporary, self.bytes());
+        let mut copying = Copying::new(output)?;
+        if let Some(head) = &self.head {
+            copying.head(&self.source(head.source), head, self.range.from.offset)?;
         }
-    }
-
-    fn run(&mut self) -> Result<(), LogError> {
-        self.put(&MAGIC)?;
-        if let Some(head) = &self.cut.head {
-            self.head(head)?;
-        }
-        for step in &self.cut.steps {
+        let mut tracker = Tracker::resume(self.starts, self.range.from.offset);
+        let mut whole_end = None;
+        for step in &self.steps {
             if step.rotate {
-                self.rotate_to(&step.file)?;
+                copying.rotate_to(&step.file, self.origin)?;
+                tracker = Tracker::outside();
             }
-            self.step(step)?;
+            copying.begin(step.checksum);
+            if let Some(end) = self.copy_step(step, &mut copying, &mut tracker, progress)? {
+                whole_end = Some(BinlogPosition::new(step.file.clone(), end));
+            }
+            copying.end(step);
         }
-        if let Some(file) = &self.cut.tail_rotate {
-            self.rotate_to(file)?;
+        if let Some(file) = &self.tail_rotate {
+            copying.rotate_to(file, self.origin)?;
         }
-        Ok(())
+        let end = copying.written();
+        Ok(Written {
+            copying,
+            end,
+            whole_end,
+        })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        if self.output.put(bytes)? {
-            (self.progress)(self.output.written());
-        }
-        Ok(())
-    }
-
-    /// The format description before a range that starts beyond 4 (or behind the end of a file).
-    fn head(&mut self, format: &FormatRef) -> Result<(), LogError> {
-        let path = self.source(format.source);
-        let mut raw = Vec::new();
-        super::read_range(
-            &path,
-            format.offset,
-            u64::from(format.header.event_size),
-            &mut |block| {
-                raw.extend_from_slice(block);
-                Ok(())
-            },
-        )?;
-        self.check_format(&raw, &path, format.offset)?;
-        let zero_created = self.cut.range.from.offset > FIRST_EVENT;
-        self.put(&patch_format_description(
-            &raw,
-            FormatDescriptionPatch {
-                zero_created,
-                zero_log_pos: false,
-            },
-        ))?;
-        self.original = Some(raw);
-        Ok(())
-    }
-
-    fn check_format(&mut self, raw: &[u8], path: &Path, offset: u64) -> Result<(), LogError> {
-        let Some(description) = FormatDescription::parse(raw) else {
-            return Err(LogError::Corrupt {
-                path: path.to_owned(),
-                offset,
-                expected: "a FORMAT_DESCRIPTION_EVENT".to_owned(),
-                found: "something else".to_owned(),
-            });
-        };
-        self.checksum = description.checksum;
-        Ok(())
-    }
-
-    fn source(&self, index: usize) -> PathBuf {
-        self.cut.sources.get(index).cloned().unwrap_or_default()
-    }
-
-    fn step(&mut self, step: &CopyStep) -> Result<(), LogError> {
+    /// Copies the events of a step, each verified again; yields where the last transaction ends.
+    fn copy_step(
+        &self,
+        step: &CopyStep,
+        copying: &mut Copying,
+        tracker: &mut Tracker,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Option<u64>, LogError> {
         let path = self.source(step.source);
-        let segment_offset = self.output.written();
         let mut reader = EventReader::open(&path)?;
-        reader.read_ahead();
+        // The digest is made beside.
+        reader.read_ahead(1);
         let file = reader.file();
         reader.seek(step.at, step.checksum);
         let mut expected = step.from;
@@ -235,9 +147,15 @@ impl<'a> Copy<'a> {
                 ),
                 found,
             };
-            let event = match reader.step()? {
-                Step::Event(event) => event,
-                Step::End(end) => return Err(changed(format!("{end:?}"))),
+            let event = match reader.step_buffered() {
+                Some(event) => event,
+                None => {
+                    copying.flush(&mut reader, progress)?;
+                    match reader.step()? {
+                        Step::Event(event) => event,
+                        Step::End(end) => return Err(changed(format!("{end:?}"))),
+                    }
+                }
             };
             let start = if step.sparse {
                 start_behind(&event.header, expected)
@@ -251,116 +169,46 @@ impl<'a> Copy<'a> {
                     event.header.log_pos
                 )));
             }
-            if self.tracker.feed(&event, start).is_some() {
-                self.transactions += 1;
+            if tracker.feed(&event, start).is_some() {
+                copying.counts.transactions += 1;
                 whole_end = Some(end);
             }
-            self.events += 1;
-            self.event(&event, &file, &path)?;
+            copying.event(&event, (&file, &path), progress)?;
             expected = end;
         }
-        if let Some(end) = whole_end {
-            self.whole_end = Some(BinlogPosition::new(step.file.clone(), end));
-        }
-        self.checksum = step.checksum;
-        let length = self.output.written() - segment_offset;
-        match self.extents.last_mut() {
-            Some(last)
-                if last.file == step.file
-                    && last.segment_offset + last.length == segment_offset =>
-            {
-                last.to = step.to;
-                last.length += length;
-            }
-            _ => self.extents.push(ManifestExtent {
-                file: step.file.clone(),
-                from: step.from,
-                to: step.to,
-                segment_offset,
-                length,
-            }),
-        }
-        Ok(())
+        copying.flush(&mut reader, progress)?;
+        Ok(whole_end)
     }
 
-    fn event(&mut self, event: &RawEvent<'_>, file: &File, path: &Path) -> Result<(), LogError> {
-        if event.type_code() == EventType::FORMAT_DESCRIPTION {
-            if self.original.is_none() {
-                self.original = Some(event.bytes.to_vec());
-            }
-            return self.put(&patch_format_description(
-                event.bytes,
-                FormatDescriptionPatch::default(),
-            ));
-        }
-        self.put(event.bytes)?;
-        if !event.is_whole() {
-            let done = event.bytes.len() as u64;
-            let rest = u64::from(event.header.event_size) - done;
-            super::read_open_range(file, path, event.offset + done, rest, &mut |block| {
-                self.put(block)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// A Rotate to the start of `file` that the provider does not have.
-    fn rotate_to(&mut self, file: &BinlogFileName) -> Result<(), LogError> {
-        self.made_up.push(self.output.written());
-        let event = made_up_rotate(file, self.cut.origin, self.checksum);
-        self.tracker = Tracker::outside();
-        self.put(&event)
-    }
-
-    fn finish(self, provider: &str) -> Result<Manifest, LogError> {
-        let (size, digest) = self.output.finish()?;
-        (self.progress)(size);
-        Ok(Manifest {
-            format_version: Manifest::VERSION,
-            range: self.cut.range.clone(),
-            starts: self.cut.starts,
-            extents: self.extents,
-            events: self.events,
-            transactions: self.transactions,
-            whole_end: self.whole_end,
-            size,
-            sha256: hex::encode(digest),
-            provider: provider.to_owned(),
-            dropped_bytes: self.cut.dropped_bytes,
-            original_format_description: hex::encode(
-                self.cut
-                    .original
-                    .clone()
-                    .or(self.original)
-                    .unwrap_or_default(),
-            ),
-            made_up_rotates: self.made_up,
-        })
+    fn source(&self, index: usize) -> PathBuf {
+        self.sources.get(index).cloned().unwrap_or_default()
     }
 }
 
-/// An artificial Rotate to the start of a file.
-pub(super) fn made_up_rotate(
-    file: &BinlogFileName,
-    server_id: u32,
-    checksum: ChecksumAlgorithm,
-) -> Vec<u8> {
-    let body = rotate::body(&BinlogPosition::new(file.clone(), FIRST_EVENT));
-    // A file name is at most 512 bytes long.
-    let size = HEADER_LEN + checksum.len() + u32::try_from(body.len()).unwrap_or_default();
-    let header = EventHeader {
-        timestamp: 0,
-        type_code: EventType::ROTATE,
-        server_id,
-        event_size: size,
-        log_pos: 0,
-        flags: FLAG_ARTIFICIAL,
-    };
-    let mut event = header.to_bytes().to_vec();
-    event.extend_from_slice(&body);
-    if checksum == ChecksumAlgorithm::Crc32 {
-        let sum = crc32fast::hash(&event);
-        event.extend_from_slice(&sum.to_le_bytes());
-    }
-    event
+/// Makes the names in the directory of a file durable.
+fn sync_directory(file: &Path) -> Result<(), LogError> {
+    let directory = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(LogError::io("sync", directory))
+}
+
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+pub(super) fn create(path: &Path) -> Result<File, LogError> {
+    // Segments hold user data.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(LogError::io("create", path))
 }

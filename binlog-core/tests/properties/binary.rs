@@ -79,7 +79,11 @@ pub(crate) fn compare(primary: &Primary, left: &Left, logs: &BinaryLogs, every: 
             if n % every > 0 {
                 continue;
             }
-            let plan = logs.plan_cut(from, None).unwrap();
+            let plan = if n % 2 == 0 {
+                logs.plan_and_draft(from, &output, &mut |_| ()).unwrap()
+            } else {
+                logs.plan_cut(from, None).unwrap()
+            };
             match (plan, last_whole) {
                 (CutPlan::Cut(cut), Some(to)) => {
                     let wanted = range(from, to);

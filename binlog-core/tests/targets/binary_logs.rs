@@ -51,9 +51,9 @@ pub fn check(input: &Input<'_>, scratch: &Scratch) {
         if let Ok(Some(digest)) = before {
             assert!(digest.end <= *place && digest.start < digest.end);
         }
-        let Ok(plan) = logs.plan_cut(place, None) else {
-            continue;
-        };
+        let plan = logs.plan_cut(place, None);
+        drafted(&logs, place, &plan, scratch);
+        let Ok(plan) = plan else { continue };
         let survey = logs.survey(Some(place)).ok();
         match plan {
             CutPlan::Nothing(nothing) => {
@@ -73,6 +73,30 @@ pub fn check(input: &Input<'_>, scratch: &Scratch) {
             }
         }
     }
+}
+
+/// Written while the log is read, a segment is the same, and so are the plan and the refusal without one.
+fn drafted(
+    logs: &BinaryLogs,
+    place: &BinlogPosition,
+    planned: &Result<CutPlan, LogError>,
+    scratch: &Scratch,
+) {
+    let paths = [scratch.path("planned"), scratch.path("drafted")];
+    match (planned, logs.plan_and_draft(place, &paths[1], &mut |_| ())) {
+        (Ok(CutPlan::Cut(planned)), Ok(CutPlan::Cut(drafted))) => {
+            let write = |cut: &Cut, path| cut.write(path, "test", &mut |_| ()).unwrap();
+            assert_eq!(write(&drafted, &paths[1]), write(planned, &paths[0]));
+            let [planned, drafted] = paths.map(|path| std::fs::read(path).unwrap());
+            assert!(planned == drafted, "from {place}");
+        }
+        (Ok(CutPlan::Nothing(planned)), Ok(CutPlan::Nothing(drafted))) => {
+            assert_eq!(*planned, drafted);
+        }
+        (Err(planned), Err(drafted)) => assert_eq!(planned.to_string(), drafted.to_string()),
+        other => panic!("{place}: {other:?}"),
+    }
+    assert!(!scratch.path("drafted.part").exists(), "from {place}");
 }
 
 /// Two cuts that meet anywhere between transactions are one.
