@@ -177,7 +177,6 @@ fn a_draft_that_nobody_writes_leaves_no_file() {
     let refused = place.open().plan_and_draft(&inside, &output, &mut |_| ());
     assert!(matches!(refused, Err(LogError::NotABoundary { .. })));
     // Damage in a file with others behind it.
-    let mut log = log;
     log.crash().transaction(9, 1, 10);
     let place = Place::of(&log);
     let path = place.logs.path().join("b.000001");
