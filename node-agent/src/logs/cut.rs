@@ -1,6 +1,6 @@
 //! Cutting a segment into the store: the same request twice gives the same segment once.
 
-use binlog_core::{Cut, CutPlan, NothingToCut};
+use binlog_core::{BinaryLogs, BinlogPosition, Cut, CutPlan, NothingToCut};
 use proto::convert::Context;
 
 use super::LogsError;
@@ -16,18 +16,46 @@ pub enum CutOutcome {
 }
 
 /// Id of a tail: what the dead primary's binary log holds from a position on.
-pub fn tail_id(from: &binlog_core::BinlogPosition) -> String {
+pub fn tail_id(from: &BinlogPosition) -> String {
     format!("tail-{}-{}", plain(from.file.as_str()), from.offset)
 }
 
 /// Id of a diff: what a survivor's relay logs hold from a position on.
-pub fn diff_id(server: &str, from: &binlog_core::BinlogPosition) -> String {
+pub fn diff_id(server: &str, from: &BinlogPosition) -> String {
     format!(
         "diff-{}-{}-{}",
         plain(server),
         plain(from.file.as_str()),
         from.offset
     )
+}
+
+/// Cuts the tail of a binary log: from a position to the end of its last whole transaction. It is written while the log is
+/// read, unless there may be one already, or too little space. Blocks; `progress` gets bytes done and bytes in all.
+///
+/// # Errors
+/// As [`BinaryLogs::plan_cut`] and [`carry_out`].
+pub fn cut_tail(
+    store: &SegmentStore,
+    context: &Context,
+    id: &str,
+    provider: &str,
+    (logs, from): (&BinaryLogs, &BinlogPosition),
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CutOutcome, LogsError> {
+    let operation = context.operation.as_str();
+    store.prepare(&context.cluster, operation)?;
+    let bytes = logs.bytes_from(from).unwrap_or(0);
+    let drafted = bytes > 0
+        && store.get(&context.cluster, operation, id).is_err()
+        && store.require_space(bytes).is_ok();
+    let plan = if drafted {
+        let path = store.path(operation, id)?;
+        logs.plan_and_draft(from, &path, &mut |done| progress(done.min(bytes), bytes))?
+    } else {
+        logs.plan_cut(from, None)?
+    };
+    perform(store, context, id, provider, plan, drafted, progress)
 }
 
 /// Carries out a plan. A whole segment of this id and range, left by an earlier call, is given back as it is. Blocks;
@@ -41,6 +69,18 @@ pub fn carry_out(
     id: &str,
     provider: &str,
     plan: CutPlan,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CutOutcome, LogsError> {
+    perform(store, context, id, provider, plan, false, progress)
+}
+
+fn perform(
+    store: &SegmentStore,
+    context: &Context,
+    id: &str,
+    provider: &str,
+    plan: CutPlan,
+    drafted: bool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<CutOutcome, LogsError> {
     let cut: Cut = match plan {
@@ -57,7 +97,10 @@ pub fn carry_out(
         return Ok(CutOutcome::Done(Box::new(stored)));
     }
     let total = cut.bytes();
-    store.require_space(total)?;
+    // What was written while the log was read has its space.
+    if !drafted {
+        store.require_space(total)?;
+    }
     // The heads of the files come on top of what is copied; the last bytes are reported as all of it.
     cut.write(&path, provider, &mut |done| {
         progress(done.min(total), total);

@@ -12,7 +12,7 @@ use tonic::{Request, Response};
 use super::failure::on_wire;
 use super::{admit, wire, work};
 use crate::agent::Agent;
-use crate::logs::cut::{carry_out, tail_id};
+use crate::logs::cut::{cut_tail, tail_id};
 use crate::logs::provider::binary_logs;
 use crate::logs::{LogsError, cut::CutOutcome};
 use crate::mysqld::process;
@@ -46,13 +46,13 @@ pub(super) async fn handle(
             let outcome = work
                 .agent
                 .on_disk(move || {
-                    let plan = binary_logs(known.as_ref())?.plan_cut(&from, None)?;
-                    carry_out(
+                    let logs = binary_logs(known.as_ref())?;
+                    cut_tail(
                         &store,
                         &context,
                         &id,
                         &provider,
-                        plan,
+                        (&logs, &from),
                         &mut |done, total| {
                             progress.report(wire::moving(done, total));
                         },

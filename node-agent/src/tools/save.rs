@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use binlog_core::{BinaryLogs, BinlogPosition, CutPlan};
 
 use super::error::damaged;
+use super::staging::Staging;
 use super::{MadeSegment, Outcome, ToolError, segment};
 
 /// What to save.
@@ -27,7 +28,12 @@ pub struct SaveRequest {
 /// [`binlog_core::LogError::Corrupt`] for a damaged log; a start that is no boundary or not held; an output that exists.
 pub fn save(request: &SaveRequest) -> Result<Outcome<MadeSegment>, ToolError> {
     let logs = BinaryLogs::open(&request.binlog_dir.join(request.start.file.base()))?;
-    let plan = logs.plan_cut(&request.start, None)?;
+    // Written while the log is read. What is wrong with the output counts where there is something to write.
+    let staging = Staging::new(&request.output);
+    let plan = match &staging {
+        Ok(staging) => logs.plan_and_draft(&request.start, staging.path(), &mut |_| ())?,
+        Err(_) => logs.plan_cut(&request.start, None)?,
+    };
     let end = match &plan {
         CutPlan::Cut(cut) => cut.log_end(),
         CutPlan::Nothing(nothing) => &nothing.end,
@@ -39,7 +45,8 @@ pub fn save(request: &SaveRequest) -> Result<Outcome<MadeSegment>, ToolError> {
         CutPlan::Nothing(nothing) => Ok(Outcome::Nothing(nothing.into())),
         CutPlan::Cut(cut) => {
             let provider = request.binlog_dir.display().to_string();
-            segment::write(&cut, &request.output, &provider, Vec::new(), false)
+            let (output, staging) = (&request.output, || staging);
+            segment::write_staged(&cut, output, staging, &provider, Vec::new(), false)
         }
     }
 }

@@ -104,6 +104,19 @@ pub(super) fn write(
     notes: Vec<String>,
     verify: bool,
 ) -> Result<Outcome<MadeSegment>, ToolError> {
+    let staging = || Staging::new(output);
+    write_staged(cut, output, staging, provider, notes, verify)
+}
+
+/// As [`write()`], in a private folder that the caller may have made already.
+pub(super) fn write_staged(
+    cut: &Cut,
+    output: &Path,
+    staging: impl FnOnce() -> Result<Staging, ToolError>,
+    provider: &str,
+    notes: Vec<String>,
+    verify: bool,
+) -> Result<Outcome<MadeSegment>, ToolError> {
     if !cut.holds_data()? {
         let end = Some(cut.log_end().clone());
         return Ok(Outcome::Nothing(Nothing::only_bookkeeping(
@@ -111,7 +124,7 @@ pub(super) fn write(
             end,
         )));
     }
-    let staging = Staging::new(output)?;
+    let staging = staging()?;
     let written = cut.write(staging.path(), provider, &mut |_| ());
     let manifest = written.map_err(|error| in_place(error, staging.path(), output))?;
     if verify {
