@@ -18,6 +18,7 @@ use crate::guard::{self, Guard};
 use crate::lease::{self, ServerLease};
 use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
+use crate::mysqld::configured::{self, Configured, Start};
 use crate::mysqld::{self, Endpoint, Observed, Remembered, SqlError};
 use crate::replication::facts::ChannelFacts;
 use crate::replication::{self, ChannelRecord, Local, observed_as_original};
@@ -275,6 +276,29 @@ impl LocalServer {
         let facts = replication::facts::complete(&local, &mut observed, limit).await;
         self.tell_keeper(&observed, asked);
         Ok((observed, facts))
+    }
+
+    /// Whether the next start of mysqld makes it read-only.
+    pub async fn configured_read_only(self: &Arc<Self>) -> Configured {
+        let server = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let Some(known) = server.remembered() else {
+                return Configured::unknown("the server was never seen alive by its agent");
+            };
+            let pid_file = known.pid_file.as_deref();
+            match mysqld::process::find(&known.datadir, pid_file) {
+                Ok(Some(running)) => {
+                    let version = known.identity.version.clone();
+                    configured::read_only(&Start::of(&running, &known.datadir, version))
+                }
+                Ok(None) => Configured::unknown(
+                    "mysqld does not run: what it will be started with cannot be told",
+                ),
+                Err(error) => Configured::unknown(crate::error::chain(&error)),
+            }
+        });
+        read.await
+            .unwrap_or_else(|_| Configured::unknown("the reading was abandoned"))
     }
 
     /// Asks the server everything for the sake of what is remembered of it; gives back why it did not answer.

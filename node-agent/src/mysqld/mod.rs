@@ -4,11 +4,13 @@
 //! never used again; what a lost answer did is reported as unknown, never as failed; no password and no statement
 //! text reaches a log or an error.
 
+pub mod configured;
 pub mod deadline;
 pub mod dialect;
 pub mod endpoint;
 pub mod error;
 pub mod observe;
+mod option_files;
 pub mod paths;
 pub mod process;
 pub mod row;

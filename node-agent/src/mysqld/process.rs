@@ -5,6 +5,7 @@
 //! be stale and its number taken by another process. All later acts go through a pidfd opened before that check was
 //! repeated, so a signal can never reach a process that merely inherited the number.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -132,6 +133,27 @@ impl Mysqld {
             .collect()
     }
 
+    /// What it was given behind its program's name, also where a dynamic loader was started with the program.
+    pub fn arguments(&self) -> Vec<String> {
+        let all = self.command_line();
+        let program = all
+            .iter()
+            .position(|argument| is_server_program(argument))
+            .unwrap_or(0);
+        all.into_iter().skip(program + 1).collect()
+    }
+
+    /// Its environment at its start; `None` if the kernel does not show it.
+    pub fn environment(&self) -> Option<BTreeMap<String, String>> {
+        let bytes = fs::read(proc_folder(self.pid).join("environ")).ok()?;
+        let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
+            let text = String::from_utf8_lossy(variable);
+            let (name, value) = text.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        Some(variables.collect())
+    }
+
     /// True once the process has ended.
     pub fn has_ended(&self) -> bool {
         // Readable means ended; asking costs no wait and needs no trust in the number.
@@ -253,12 +275,16 @@ fn runs_through_loader(folder: &Path) -> bool {
     let Ok(arguments) = fs::read(folder.join("cmdline")) else {
         return false;
     };
-    arguments.split(|byte| *byte == 0).any(|argument| {
-        Path::new(std::str::from_utf8(argument).unwrap_or(""))
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| COMMANDS.contains(&name))
-    })
+    arguments
+        .split(|byte| *byte == 0)
+        .any(|argument| is_server_program(std::str::from_utf8(argument).unwrap_or("")))
+}
+
+fn is_server_program(argument: &str) -> bool {
+    Path::new(argument)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| COMMANDS.contains(&name))
 }
 
 /// False for a process that is gone or only waits for its parent (zombie).

@@ -2,6 +2,7 @@
 
 use proto::v1;
 
+use super::configured::Configured;
 use super::observe::{Alive, Identity, Observed, OwnBinlog, ProcessState, Settings};
 use super::status::{Receiver, ReplicaStatus};
 use super::version::Flavor;
@@ -113,7 +114,7 @@ impl From<&ReplicaStatus> for v1::ReplicaStatus {
 }
 
 /// What others know of a server, beside the observation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentFacts {
     /// Operation that holds mysqld down; empty if none.
     pub held_down_by: String,
@@ -121,6 +122,8 @@ pub struct AgentFacts {
     pub unfinished_replay: String,
     /// Where replication credentials were found; empty if nowhere.
     pub credentials_source: String,
+    /// Whether the next start makes it read-only.
+    pub configured_read_only: Configured,
 }
 
 /// The whole observation.
@@ -135,6 +138,7 @@ pub fn server_state(server: &str, observed: &Observed, facts: AgentFacts) -> v1:
         server: server.to_owned(),
         process: process.into(),
         pid,
+        configured_read_only: Some(facts.configured_read_only.into()),
         held_down_by: facts.held_down_by,
         sql_alive: alive.is_some(),
         sql_error: observed

@@ -26,11 +26,13 @@ pub(super) async fn handle(
     let (observed, channel) = server.observe(LIMIT).await.map_err(|error| {
         AgentError::new(ErrorKind::NoCredentials, chain(&error)).with_server(&request.server)
     })?;
+    let configured = server.configured_read_only().await;
     let held_down_by = server.fence.hold().map(|hold| hold.operation);
     let facts = AgentFacts {
         held_down_by: held_down_by.unwrap_or_default(),
         unfinished_replay: channel.unfinished_replay,
         credentials_source: channel.credentials_source,
+        configured_read_only: configured,
     };
     Ok(Response::new(server_state(
         &request.server,

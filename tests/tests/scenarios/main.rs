@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod access;
+mod configured;
 mod customer;
 mod dead_host;
 mod hooks;
