@@ -143,6 +143,36 @@ impl Replica {
     }
 }
 
+/// Whether something is so, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Whether the next start of a server makes it read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Whether it does.
+    pub answer: Answer,
+    /// Which file, line or option says so, or why it cannot be told.
+    pub evidence: String,
+}
+
+impl Default for Configured {
+    fn default() -> Self {
+        Self {
+            answer: Answer::Unknown,
+            evidence: "its agent does not look".to_owned(),
+        }
+    }
+}
+
 /// Everything an agent reports of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerFacts {
@@ -164,6 +194,9 @@ pub struct ServerFacts {
     pub unfinished_replay: Option<String>,
     /// Where replication credentials were found; `None` if nowhere or not needed.
     pub credentials_source: Option<String>,
+    /// Whether its configuration has `read_only=1`.
+    #[serde(default)]
+    pub configured_read_only: Configured,
 }
 
 impl ServerFacts {

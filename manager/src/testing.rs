@@ -9,8 +9,8 @@ use crate::config::{
     ServerConfig,
 };
 use crate::facts::{
-    Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey, Process, Receiver, Replica,
-    ServerFacts, Settings,
+    Answer, Configured, Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey, Process,
+    Receiver, Replica, ServerFacts, Settings,
 };
 use crate::observe::{ServerView, Snapshot};
 use crate::topology::{self, Assurances, Topology};
@@ -110,6 +110,10 @@ pub(crate) fn survivor_facts(server_id: u32, read: &str, executed: &str) -> Serv
         replica: Some(replica(read, executed)),
         unfinished_replay: None,
         credentials_source: Some("config".to_owned()),
+        configured_read_only: Configured {
+            answer: Answer::Yes,
+            evidence: "read_only=1 at /etc/my.cnf:1".to_owned(),
+        },
     }
 }
 

@@ -4,8 +4,8 @@ use binlog_core::{BinlogPosition, RelayPosition, StreamRange};
 use proto::v1;
 
 use crate::facts::{
-    Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey, OwnBinlog, Process, Receiver,
-    Replica, ServerFacts, Settings, ThreadError,
+    Answer, Configured, Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey,
+    OwnBinlog, Process, Receiver, Replica, ServerFacts, Settings, ThreadError,
 };
 
 /// An answer with a field that cannot be.
@@ -119,6 +119,30 @@ pub(super) fn server_facts(wire: v1::ServerState) -> Converted<ServerFacts> {
         replica: wire.replica.map(replica).transpose()?,
         unfinished_replay: non_empty(wire.unfinished_replay),
         credentials_source: non_empty(wire.credentials_source),
+        configured_read_only: wire
+            .configured_read_only
+            .map(configured)
+            .transpose()?
+            .unwrap_or_default(),
+    })
+}
+
+fn configured(wire: v1::ConfiguredReadOnly) -> Converted<Configured> {
+    let answer = match wire.answer() {
+        v1::Answer::Yes => Answer::Yes,
+        v1::Answer::No => Answer::No,
+        v1::Answer::Unknown => Answer::Unknown,
+        v1::Answer::Unspecified => {
+            return Err(BadAnswer::new(
+                "configured_read_only.answer",
+                "a known answer",
+                wire.answer.to_string(),
+            ));
+        }
+    };
+    Ok(Configured {
+        answer,
+        evidence: wire.evidence,
     })
 }
 
@@ -286,6 +310,17 @@ mod tests {
         assert!(replica(v1::ReplicaStatus::default()).is_err());
         assert!(identity(v1::ServerIdentity::default()).is_err());
         assert!(log_end(v1::LogEnd::default()).is_err());
+        assert!(configured(v1::ConfiguredReadOnly::default()).is_err());
+    }
+
+    #[test]
+    fn an_agent_that_does_not_look_leaves_the_configuration_unknown() {
+        let state = v1::ServerState {
+            process: v1::ProcessState::Running.into(),
+            ..Default::default()
+        };
+        let found = server_facts(state).unwrap().configured_read_only;
+        assert_eq!(found.answer, Answer::Unknown);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use proto::v1;
 
 use super::Streams;
 use crate::api::{ApiError, Client};
-use crate::daemon::{Explanation, IfItDied, State};
+use crate::daemon::{Expected, Explanation, IfItDied, State};
 use crate::exit_code::{Exit, ExitCode};
+use crate::facts::Answer;
 use crate::guard;
 
 /// Where the manager is.
@@ -308,7 +309,11 @@ fn told(explanation: &Explanation) -> String {
         guard::moment(explanation.read_unix_ms)
     );
     for condition in &explanation.conditions {
-        let mark = if condition.holds { "yes" } else { "NO " };
+        let mark = match condition.answer {
+            Answer::Yes => "yes",
+            Answer::No => "NO ",
+            Answer::Unknown => "?  ",
+        };
         text.push_str(&format!(
             "  {mark}  {}: {}\n",
             condition.name, condition.evidence
@@ -324,6 +329,8 @@ fn told(explanation: &Explanation) -> String {
             left_aside,
             loss_if_server_died,
             loss_if_host_died,
+            time_if_server_died,
+            time_if_host_died,
         } => {
             text.push_str(&format!("  new primary: {winner} ({rule})\n"));
             for other in losers {
@@ -336,7 +343,34 @@ fn told(explanation: &Explanation) -> String {
             text.push_str(&format!(
                 "  lost if its host is gone: {loss_if_host_died}\n"
             ));
+            text.push_str(&times("if mysqld dies", time_if_server_died));
+            text.push_str(&times("if its host is gone", time_if_host_died));
         }
     }
     text
+}
+
+/// An expected time with its parts, one a line.
+fn times(when: &str, expected: &Expected) -> String {
+    let more = if expected.complete {
+        ""
+    } else {
+        "at least, since a part is not known: "
+    };
+    let mut text = format!(
+        "  expected time {when}: {more}{}\n",
+        milliseconds(expected.known_ms)
+    );
+    for part in &expected.parts {
+        let time = part.ms.map_or_else(|| "unknown".to_owned(), milliseconds);
+        text.push_str(&format!(
+            "    {time:>10}  {}: {}\n",
+            part.what, part.because
+        ));
+    }
+    text
+}
+
+fn milliseconds(ms: u64) -> String {
+    format!("{ms} ms")
 }

@@ -15,7 +15,7 @@ use crate::report::{self, Report};
 use crate::verdict::{AgentEvidence, Reason};
 
 /// How long a host that the monitor has found silent is asked once more, each time.
-const ONCE_MORE: Duration = Duration::from_millis(300);
+pub(super) const ONCE_MORE: Duration = Duration::from_millis(300);
 
 /// What to ask of the failover. `None`: an interrupted one is to be finished.
 pub(super) fn request(dead: &str, decision: Option<&Decision>) -> Request {

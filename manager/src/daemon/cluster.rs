@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -558,9 +558,13 @@ impl Task {
         let explanation = self.explanation.clone();
         let state = self.status.borrow().state;
         self.show(state, None);
+        let past = self.past.clone();
         tokio::spawn(async move {
+            let began = Instant::now();
             let views = observe::observe_servers(&config, &agents).await;
             let explained = readiness::explain(&Known {
+                past: &past,
+                reading: began.elapsed(),
                 config: &config,
                 primary: &primary,
                 views: &views,

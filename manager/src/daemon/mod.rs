@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-pub use readiness::{Condition, Explanation, IfItDied};
+pub use readiness::{Condition, Expected, Explanation, IfItDied, Part};
 pub use state::{Heard, State, Status};
 
 use crate::config::ClusterConfig;

@@ -1,6 +1,6 @@
 //! What the journals say of earlier operations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -21,6 +21,10 @@ pub struct Past {
     pub ended: Option<(u64, u8)>,
     /// The server it opened for writes.
     pub opened: Option<String>,
+    /// From its beginning, right before the claim, until then, in milliseconds.
+    pub opened_after_ms: Option<u64>,
+    /// The new primary's replay of what it lacked: bytes, and milliseconds.
+    pub replay: Option<(u64, u64)>,
     /// It runs now.
     pub running: bool,
 }
@@ -97,26 +101,49 @@ fn of_journal(path: &Path) -> Result<Option<Past>, JournalError> {
         begun_unix_ms: begin.unix_ms,
         ended: None,
         opened: None,
+        opened_after_ms: None,
+        replay: None,
         running,
     };
-    let mut opening = Vec::new();
+    let mut started = Vec::new();
+    let mut sizes = BTreeMap::new();
+    let mut replays = Vec::new();
     for record in &records {
         match record {
-            Record::Started { stage, step, .. } => {
-                if let Act::MakeWritable { server } = &step.act {
-                    opening.push((*stage, step.id, server));
-                }
-            }
+            Record::Started {
+                stage,
+                step,
+                unix_ms,
+            } => started.push((*stage, step.id, &step.act, *unix_ms)),
             Record::Done {
                 stage,
                 step,
                 outcome,
-                ..
-            } if matches!(**outcome, StepOutcome::Writable) => {
-                past.opened = opening
+                unix_ms,
+            } => {
+                let Some((_, _, act, began)) = started
                     .iter()
-                    .rfind(|(s, id, _)| (s, id) == (stage, step))
-                    .map(|(_, _, server)| (*server).clone());
+                    .rfind(|(s, id, _, _)| (s, id) == (stage, step))
+                else {
+                    continue;
+                };
+                match (act, outcome.as_ref()) {
+                    (Act::MakeWritable { server }, StepOutcome::Writable) => {
+                        past.opened = Some(server.clone());
+                        past.opened_after_ms = Some(unix_ms.saturating_sub(begin.unix_ms));
+                    }
+                    (
+                        Act::SaveBinaryLogs { piece, .. } | Act::GenerateDiff { piece, .. },
+                        StepOutcome::Cut { manifest, .. },
+                    ) => {
+                        sizes.insert((*stage, *piece), manifest.size);
+                    }
+                    (Act::Apply { server, pieces, .. }, StepOutcome::Applied(_)) => {
+                        let bytes = pieces.iter().filter_map(|p| sizes.get(&(*stage, *p)));
+                        replays.push((server, bytes.sum(), unix_ms.saturating_sub(*began)));
+                    }
+                    _ => {}
+                }
             }
             Record::End {
                 unix_ms, exit_code, ..
@@ -124,6 +151,10 @@ fn of_journal(path: &Path) -> Result<Option<Past>, JournalError> {
             _ => {}
         }
     }
+    past.replay = replays
+        .iter()
+        .rfind(|(server, _, _)| Some(*server) == past.opened.as_ref())
+        .map(|(_, bytes, ms)| (*bytes, *ms));
     Ok(Some(past))
 }
 

@@ -17,6 +17,8 @@ fn past(operation: &str, dead: &str, begun: u64, ended: Option<(u64, u8)>) -> Pa
         begun_unix_ms: begun,
         ended,
         opened: None,
+        opened_after_ms: None,
+        replay: None,
         running: false,
     }
 }
@@ -270,13 +272,13 @@ async fn write(dir: &std::path::Path, operation: &str, dead: &str, opens: &str, 
         },
     };
     let opened = Record::Done {
-        unix_ms: NOW,
+        unix_ms: NOW + 300,
         stage: 2,
         step: StepId(7),
         outcome: Box::new(StepOutcome::Writable),
     };
     let end = Record::End {
-        unix_ms: NOW + 5,
+        unix_ms: NOW + 305,
         exit_code: 0,
         summary: String::new(),
     };
@@ -300,8 +302,9 @@ async fn journals_tell_who_was_replaced_and_who_came_back() {
     write(dir.path(), "failover-2", "db2", "db3", false).await;
     let all = of_cluster(dir.path(), "app1").unwrap();
     assert_eq!(all.len(), 2);
-    assert_eq!(all[0].ended, Some((NOW + 5, 0)));
+    assert_eq!(all[0].ended, Some((NOW + 305, 0)));
     assert_eq!(all[0].opened.as_deref(), Some("db2"));
+    assert_eq!(all[0].opened_after_ms, Some(300));
     assert!(all[1].was_interrupted() && !all[0].was_interrupted());
     assert_eq!(deposed(&all), ["db1".to_owned(), "db2".to_owned()].into());
     write(dir.path(), "failover-3", "db3", "db1", true).await;

@@ -257,6 +257,10 @@ impl v1::agent_service_server::AgentService for FakeAgent {
             }),
             replica: (server.alive && server.replica).then(|| status(&server)),
             credentials_source: "config".into(),
+            configured_read_only: Some(v1::ConfiguredReadOnly {
+                answer: v1::Answer::Yes.into(),
+                evidence: "read_only=1 at my.cnf:2".into(),
+            }),
             ..Default::default()
         }))
     }

@@ -1,0 +1,109 @@
+//! What must be so at each server.
+
+use super::{Condition, Known, condition};
+use crate::config::ServerConfig;
+use crate::facts::Receiver;
+use crate::observe::ServerView;
+
+pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Condition> {
+    let name = &server.name;
+    let is_primary = *name == known.primary.name;
+    let facts = match known.views.iter().find(|v| v.server == *name) {
+        Some(ServerView {
+            facts: Ok(facts), ..
+        }) => facts,
+        Some(ServerView {
+            facts: Err(why), ..
+        }) => {
+            return vec![condition(
+                format!("the agent of {name} answers"),
+                false,
+                why.to_string(),
+            )];
+        }
+        None => {
+            let unseen = "it was not read yet".to_owned();
+            return vec![condition(
+                format!("the agent of {name} answers"),
+                false,
+                unseen,
+            )];
+        }
+    };
+    let mut all = vec![
+        condition(
+            format!("the agent of {name} answers"),
+            true,
+            "it does".to_owned(),
+        ),
+        condition(
+            format!("{name} answers SQL"),
+            facts.sql_alive(),
+            facts
+                .sql_error
+                .clone()
+                .unwrap_or_else(|| "it does".to_owned()),
+        ),
+        Condition {
+            name: format!("the configuration of {name} has read_only=1"),
+            answer: facts.configured_read_only.answer,
+            evidence: facts.configured_read_only.evidence.clone(),
+        },
+    ];
+    if let Some(settings) = &facts.settings {
+        all.push(condition(
+            format!("{name} writes a binary log"),
+            settings.log_bin,
+            format!("log_bin is {}", on(settings.log_bin)),
+        ));
+        all.push(condition(
+            if is_primary {
+                format!("{name} is open for writes")
+            } else {
+                format!("{name} is read-only")
+            },
+            settings.read_only != is_primary,
+            format!("read_only is {}", on(settings.read_only)),
+        ));
+    }
+    if is_primary {
+        return all;
+    }
+    match &facts.replica {
+        None => all.push(condition(
+            format!("{name} is a replica"),
+            false,
+            "it has no source".to_owned(),
+        )),
+        Some(replica) => {
+            let error = |error: &Option<crate::facts::ThreadError>| {
+                error
+                    .as_ref()
+                    .map_or_else(|| "no error".to_owned(), ToString::to_string)
+            };
+            all.push(condition(
+                format!("the receiver of {name} is connected"),
+                replica.receiver == Receiver::Running,
+                error(&replica.receiver_error),
+            ));
+            all.push(condition(
+                format!("the applier of {name} runs"),
+                replica.applier_running,
+                error(&replica.applier_error),
+            ));
+        }
+    }
+    all.push(condition(
+        format!("replication credentials of {name} are known to its agent"),
+        facts.credentials_source.is_some(),
+        facts
+            .credentials_source
+            .clone()
+            .unwrap_or_else(|| "found nowhere".to_owned()),
+    ));
+    all
+}
+
+fn on(value: bool) -> &'static str {
+    if value { "ON" } else { "OFF" }
+}

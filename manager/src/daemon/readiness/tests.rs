@@ -1,0 +1,218 @@
+use super::*;
+use crate::facts::Receiver;
+use crate::testing::{config, snapshot, survivor_facts};
+
+fn views() -> Vec<ServerView> {
+    let mut views = snapshot(&[("1:452", "1:452"), ("1:880", "1:880")]).servers;
+    for view in &mut views {
+        if let Ok(facts) = &mut view.facts
+            && let Some(replica) = &mut facts.replica
+        {
+            replica.receiver = Receiver::Running;
+        }
+    }
+    let mut primary = survivor_facts(1, "1:4", "1:4");
+    primary.replica = None;
+    primary.credentials_source = None;
+    primary.settings.as_mut().unwrap().read_only = false;
+    primary.binlog = Some(crate::facts::OwnBinlog {
+        position: Some(crate::testing::at("1:1308")),
+        gtid_executed: String::new(),
+    });
+    views.get_mut(0).unwrap().facts = Ok(primary);
+    views
+}
+
+fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[String]) -> Explanation {
+    let config = config(3);
+    explain(&Known {
+        config: &config,
+        primary: config.servers.first().unwrap(),
+        views,
+        deposed,
+        permit,
+        past: &[],
+        reading: Duration::from_millis(20),
+        unix_ms: 1,
+    })
+}
+
+fn failing(explanation: &Explanation) -> Vec<&str> {
+    explanation
+        .conditions
+        .iter()
+        .filter(|c| !c.holds())
+        .map(|c| c.name.as_str())
+        .collect()
+}
+
+#[test]
+fn a_healthy_cluster_is_ready_and_names_winner_losers_and_loss() {
+    let explanation = explained(&views(), Ok(()), &[]);
+    assert_eq!(failing(&explanation), Vec::<&str>::new());
+    assert!(explanation.ready);
+    let IfItDied::Promote {
+        winner,
+        losers,
+        loss_if_host_died,
+        ..
+    } = &explanation.if_it_died
+    else {
+        panic!("{explanation:?}")
+    };
+    assert_eq!(winner, "db3");
+    assert_eq!(losers.first().unwrap().server, "db2");
+    assert!(
+        loss_if_host_died.contains("between mysql-bin.000001:880 and mysql-bin.000001:1308"),
+        "{loss_if_host_died}"
+    );
+}
+
+type Change = fn(&mut Vec<ServerView>);
+
+fn of(views: &mut [ServerView], n: usize) -> &mut ServerFacts {
+    views.get_mut(n).unwrap().facts.as_mut().unwrap()
+}
+
+#[test]
+fn each_condition_can_fail() {
+    let table: &[(&str, Change)] = &[
+        ("the agent of db3 answers", |v| {
+            v.get_mut(2).unwrap().facts = Err(crate::observe::Unknown::NotAtAgent);
+        }),
+        ("db3 answers SQL", |v| {
+            of(v, 2).sql_error = Some("gone".into())
+        }),
+        ("db2 is read-only", |v| {
+            of(v, 1).settings.as_mut().unwrap().read_only = false;
+        }),
+        ("db1 is open for writes", |v| {
+            of(v, 0).settings.as_mut().unwrap().read_only = true;
+        }),
+        ("db2 writes a binary log", |v| {
+            of(v, 1).settings.as_mut().unwrap().log_bin = false;
+        }),
+        ("db3 is a replica", |v| of(v, 2).replica = None),
+        ("the receiver of db3 is connected", |v| {
+            of(v, 2).replica.as_mut().unwrap().receiver = Receiver::Connecting;
+        }),
+        ("the applier of db3 runs", |v| {
+            of(v, 2).replica.as_mut().unwrap().applier_running = false;
+        }),
+        ("the configuration of db1 has read_only=1", |v| {
+            of(v, 0).configured_read_only.answer = Answer::No;
+        }),
+        ("the configuration of db2 has read_only=1", |v| {
+            of(v, 1).configured_read_only = crate::facts::Configured::default();
+        }),
+        (
+            "replication credentials of db3 are known to its agent",
+            |v| of(v, 2).credentials_source = None,
+        ),
+    ];
+    for (expected, change) in table {
+        let mut views = views();
+        change(&mut views);
+        let explanation = explained(&views, Ok(()), &[]);
+        assert_eq!(failing(&explanation), [*expected]);
+        assert!(!explanation.ready);
+    }
+}
+
+#[test]
+fn what_blocks_a_failover_is_what_it_would_say() {
+    let blocked = Blocked::Unreadable { why: "x".into() };
+    let explanation = explained(&views(), Err(blocked), &[]);
+    assert!(matches!(&explanation.if_it_died, IfItDied::Refuse { why } if why.contains("x")));
+    assert_eq!(failing(&explanation).len(), 1);
+}
+
+#[test]
+fn a_deposed_server_is_no_condition_until_it_follows() {
+    let mut views = views();
+    of(&mut views, 2).replica = None;
+    of(&mut views, 2).sql_error = Some("held down".into());
+    let explanation = explained(&views, Ok(()), &["db3".to_owned()]);
+    assert!(explanation.ready, "{explanation:?}");
+}
+
+/// What an explanation says of the time, with these earlier failovers.
+fn times(views: &[ServerView], past: &[Past]) -> (Expected, Expected) {
+    let config = config(3);
+    let explanation = explain(&Known {
+        config: &config,
+        primary: config.servers.first().unwrap(),
+        views,
+        deposed: &[],
+        permit: Ok(()),
+        past,
+        reading: Duration::from_millis(20),
+        unix_ms: 1,
+    });
+    match explanation.if_it_died {
+        IfItDied::Promote {
+            time_if_server_died,
+            time_if_host_died,
+            ..
+        } => (time_if_server_died, time_if_host_died),
+        refused => panic!("{refused:?}"),
+    }
+}
+
+fn failover(opened_after_ms: u64, replay: Option<(u64, u64)>) -> Past {
+    Past {
+        operation: "op".to_owned(),
+        dead: "db9".to_owned(),
+        begun_unix_ms: 1,
+        ended: Some((2, 0)),
+        opened: Some("db1".to_owned()),
+        opened_after_ms: Some(opened_after_ms),
+        replay,
+        running: false,
+    }
+}
+
+#[test]
+fn the_expected_time_is_a_sum_of_what_was_measured_and_set() {
+    // db3 has executed 880 of 1308.
+    let (server, host) = times(&views(), &[]);
+    assert!(!server.complete && !host.complete);
+    assert_eq!(server.known_ms, 20);
+    let past = [
+        failover(900, None),
+        failover(300, Some((4 << 20, 1000))),
+        failover(500, Some((100, 7))),
+    ];
+    let (server, host) = times(&views(), &past);
+    assert!(server.complete && host.complete, "{server:?} {host:?}");
+    // Reading, the median, and 428 bytes at 4 MiB a second.
+    assert_eq!(server.known_ms, 20 + 500);
+    assert!(
+        server
+            .parts
+            .last()
+            .unwrap()
+            .because
+            .starts_with("428 bytes"),
+        "{server:?}"
+    );
+    // 2.5 s of pings, one more question, the reading, the lease.
+    assert_eq!(host.known_ms, 2500 + 300 + 20 + 1500 + 500);
+}
+
+#[test]
+fn a_part_that_nobody_measured_is_unknown_and_none_is_needed_without_a_backlog() {
+    let mut views = views();
+    of(&mut views, 2).replica.as_mut().unwrap().executed = Some(crate::testing::at("1:452"));
+    let (_, host) = times(&views, &[failover(300, None)]);
+    let last = host.parts.last().unwrap();
+    assert_eq!(last.ms, None);
+    assert!(last.because.contains("never measured"), "{last:?}");
+    of(&mut views, 2).replica.as_mut().unwrap().executed = Some(crate::testing::at("1:880"));
+    let (_, host) = times(&views, &[failover(300, None)]);
+    assert!(host.complete, "{host:?}");
+    // Without the primary's agent its death is noticed by silence.
+    views.get_mut(0).unwrap().facts = Err(crate::observe::Unknown::NotAtAgent);
+    let (server, _) = times(&views, &[failover(300, None)]);
+    assert_eq!(server.parts.first().unwrap().ms, Some(2500));
+}
