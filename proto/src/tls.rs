@@ -21,7 +21,7 @@ pub struct TlsPaths {
 }
 
 /// PEM texts, read once at start.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TlsMaterial {
     ca: Vec<u8>,
     cert: Vec<u8>,

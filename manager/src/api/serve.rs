@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
@@ -17,7 +16,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
 use super::{ApiError, wire};
-use crate::daemon::{Command, Handle, State};
+use crate::daemon::{Command, Handle, Handles, State};
 
 /// Longest time for a cluster's task to answer; it never waits for anything that takes longer, but a journal's disk.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -66,7 +65,7 @@ pub fn bind(socket: &Path) -> Result<UnixListener, ApiError> {
 /// The transport's.
 pub async fn serve(
     listener: UnixListener,
-    handles: Arc<Vec<Handle>>,
+    handles: Handles,
     stop: mpsc::Sender<()>,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -78,16 +77,15 @@ pub async fn serve(
 }
 
 struct Service {
-    handles: Arc<Vec<Handle>>,
+    handles: Handles,
     stop: mpsc::Sender<()>,
 }
 
 impl Service {
-    fn handle(&self, cluster: &str) -> Result<&Handle, Status> {
-        self.handles
-            .iter()
-            .find(|h| h.cluster == cluster)
-            .ok_or_else(|| Status::not_found(format!("{cluster} is no cluster of this manager")))
+    fn handle(&self, cluster: &str) -> Result<Handle, Status> {
+        let handles = self.handles.borrow();
+        let found = handles.iter().find(|h| h.cluster == cluster).cloned();
+        found.ok_or_else(|| Status::not_found(format!("{cluster} is no cluster of this manager")))
     }
 
     async fn tell<T>(
@@ -114,7 +112,7 @@ impl Service {
         if !cluster.is_empty() {
             self.handle(cluster)?;
         }
-        Ok(response(&self.handles, cluster))
+        Ok(response(&self.handles.borrow(), cluster))
     }
 }
 
@@ -129,28 +127,45 @@ fn response(handles: &[Handle], cluster: &str) -> v1::GetStatusResponse {
     }
 }
 
-/// Sends the state at once and after each change, until nobody reads.
+/// Sends the state at once and after each change, until nobody reads, the daemon ends, or the only cluster that was asked for
+/// is watched no more.
 async fn follow(
-    mut handles: Vec<Handle>,
+    mut all: Handles,
+    cluster: String,
     sender: mpsc::Sender<Result<v1::GetStatusResponse, Status>>,
 ) {
     loop {
+        let mut handles: Vec<Handle> = all
+            .borrow_and_update()
+            .iter()
+            .filter(|h| cluster.is_empty() || h.cluster == cluster)
+            .cloned()
+            .collect();
         for handle in &mut handles {
             handle.status.mark_unchanged();
+        }
+        if handles.is_empty() && !cluster.is_empty() {
+            return;
         }
         if sender.send(Ok(response(&handles, ""))).await.is_err() {
             return;
         }
-        let changes = handles
-            .iter_mut()
-            .map(|handle| Box::pin(handle.status.changed()));
-        tokio::select! {
-            (changed, ..) = futures::future::select_all(changes) => {
-                // The daemon ends.
-                if changed.is_err() {
-                    return;
-                }
+        let any = async {
+            let changes = handles
+                .iter_mut()
+                .map(|handle| Box::pin(handle.status.changed()));
+            if changes.len() == 0 {
+                return std::future::pending().await;
             }
+            // A task that has ended tells so by the list of clusters.
+            if futures::future::select_all(changes).await.0.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = any => {}
+            // The daemon ends.
+            changed = all.changed() => if changed.is_err() { return },
             () = sender.closed() => return,
         }
     }
@@ -172,16 +187,10 @@ impl ManagerService for Service {
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
-        let cluster = &request.get_ref().cluster;
-        self.statuses(cluster)?;
-        let handles: Vec<Handle> = self
-            .handles
-            .iter()
-            .filter(|h| cluster.is_empty() || h.cluster == *cluster)
-            .cloned()
-            .collect();
+        let cluster = request.into_inner().cluster;
+        self.statuses(&cluster)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(follow(handles, sender));
+        tokio::spawn(follow(self.handles.clone(), cluster, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -189,11 +198,13 @@ impl ManagerService for Service {
         &self,
         _: Request<v1::StopRequest>,
     ) -> Result<Response<v1::StopResponse>, Status> {
-        if let Some(acting) = self
+        let acting = self
             .handles
+            .borrow()
             .iter()
             .find(|h| h.status.borrow().state == State::FailoverRunning)
-        {
+            .cloned();
+        if let Some(acting) = acting {
             return Err(Status::failed_precondition(format!(
                 "a failover of {} runs; SIGTERM ends the manager after it",
                 acting.cluster

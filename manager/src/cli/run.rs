@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle};
 use tracing_subscriber::EnvFilter;
 
 use super::Streams;
@@ -17,7 +18,9 @@ use crate::exit_code::ExitCode;
 use crate::observe::chain;
 
 /// Watches clusters, fails over when a primary is dead, and goes on with the new one. Ends with SIGTERM or SIGINT; a
-/// failover that runs is finished first. `RUST_LOG` sets what is logged (default `info`).
+/// failover that runs is finished first. SIGHUP reads the configurations again: clusters that were added, removed or changed
+/// are started, ended or taken up anew, each after a failover of its own that runs; with any error all stays as it was.
+/// `RUST_LOG` sets what is logged (default `info`).
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Configurations of clusters: files, or folders whose *.yaml and *.yml files are taken.
@@ -59,7 +62,7 @@ pub(super) fn run(args: RunArgs, streams: &mut Streams<'_>) -> ExitCode {
             .first()
             .map(|config| daemon::default_socket(&config.state_dir))
     });
-    let served = runtime.block_on(serve(configs, &socket.unwrap_or_default()));
+    let served = runtime.block_on(serve(configs, args.config, &socket.unwrap_or_default()));
     match served {
         Ok(()) => ExitCode::Done,
         Err(why) => {
@@ -124,30 +127,94 @@ fn start_logging(format: LogFormat) {
     };
 }
 
-async fn serve(configs: Vec<ClusterConfig>, socket: &Path) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("a signal handler: {error}"));
-    let (mut terminate, mut interrupt): (Signal, Signal) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
-    for config in &configs {
+/// State folders exist before anybody writes to them.
+fn make_folders(configs: &[ClusterConfig]) -> Result<(), String> {
+    for config in configs {
         std::fs::create_dir_all(&config.state_dir)
             .map_err(|error| format!("{}: {error}", config.state_dir.display()))?;
     }
+    Ok(())
+}
+
+/// Reads everything again; scripts may run meanwhile.
+fn read_again(paths: Vec<PathBuf>) -> JoinHandle<Result<Vec<ClusterConfig>, String>> {
+    tokio::task::spawn_blocking(move || {
+        let configs = load_all(&paths)?;
+        make_folders(&configs)?;
+        Ok(configs)
+    })
+}
+
+fn reload(daemon: &mut Daemon, read: Result<Result<Vec<ClusterConfig>, String>, JoinError>) {
+    match read.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(configs) => {
+            let reloaded = daemon.reload(configs);
+            tracing::info!(
+                added = reloaded.added.join(", "),
+                removed = reloaded.removed.join(", "),
+                changed = reloaded.changed.join(", "),
+                unchanged = reloaded.unchanged.len(),
+                "the configuration was read again"
+            );
+        }
+        Err(why) => tracing::error!(
+            "the configuration was read again and is refused, all goes on as before: {why}"
+        ),
+    }
+}
+
+async fn serve(
+    configs: Vec<ClusterConfig>,
+    paths: Vec<PathBuf>,
+    socket: &Path,
+) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("a signal handler: {error}"));
+    let (mut terminate, mut interrupt, mut hangup): (Signal, Signal, Signal) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::hangup())?,
+    );
+    make_folders(&configs)?;
     let listener = api::bind(socket).map_err(|error| chain(&error))?;
     let clusters = configs.len();
-    let daemon = Daemon::start(configs);
+    let mut daemon = Daemon::start(configs);
     tracing::info!(clusters, socket = %socket.display(), "watching");
     let (stop, mut stop_asked) = mpsc::channel(1);
     let (end, ended) = oneshot::channel::<()>();
-    let serving = tokio::spawn(api::serve(listener, daemon.handles.clone(), stop, async {
+    let serving = tokio::spawn(api::serve(listener, daemon.handles(), stop, async {
         // A sender that is gone wants the end, too.
         let _ = ended.await;
     }));
-    let why = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = stop_asked.recv() => "told to stop",
+    let mut reading: Option<JoinHandle<Result<Vec<ClusterConfig>, String>>> = None;
+    let mut once_more = false;
+    let why = loop {
+        let read = async {
+            match &mut reading {
+                Some(reading) => reading.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = stop_asked.recv() => break "told to stop",
+            read = read => {
+                reading = None;
+                // A signal that came meanwhile may be about a file that had been read already.
+                if std::mem::take(&mut once_more) {
+                    reading = Some(read_again(paths.clone()));
+                } else {
+                    reload(&mut daemon, read);
+                }
+            }
+            _ = hangup.recv() => match reading {
+                Some(_) => once_more = true,
+                None => {
+                    tracing::info!("SIGHUP: reading the configuration again");
+                    reading = Some(read_again(paths.clone()));
+                }
+            },
+        }
     };
     tracing::info!("{why}: ending");
     // The socket answers until the last failover has ended.

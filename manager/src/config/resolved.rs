@@ -91,7 +91,7 @@ pub enum UnreachableLog {
 }
 
 /// How agents are dialled.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
     /// Mutual TLS.
     Tls(TlsMaterial),
@@ -171,7 +171,7 @@ impl Default for FailoverPolicy {
 }
 
 /// A cluster's whole configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The configuration file.
     pub file: PathBuf,

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use manager::api::{self, Client};
-use manager::daemon::{Daemon, State, Status};
-use manager::journal;
+use manager::config;
+use manager::daemon::{Daemon, Handle, State, Status};
+use manager::{guard, journal};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::scenarios::Cluster;
-use super::world::lock;
+use super::world::{Fault, lock};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -78,7 +79,7 @@ impl Watched {
 
     fn status(&self) -> Status {
         let daemon = self.daemon.as_ref().unwrap();
-        daemon.handles[0].status.borrow().clone()
+        daemon.handles().borrow()[0].status.borrow().clone()
     }
 
     async fn until(&self, what: &str, test: impl Fn(&Status) -> bool) -> Status {
@@ -207,7 +208,7 @@ async fn a_paused_cluster_is_watched_and_left_alone_until_it_is_resumed() {
     let listener = api::bind(&socket).unwrap();
     assert!(api::bind(&socket).is_err(), "one manager per socket");
     let (stop, _asked) = tokio::sync::mpsc::channel(1);
-    let handles = watched.daemon.as_ref().unwrap().handles.clone();
+    let handles = watched.daemon.as_ref().unwrap().handles();
     let serving = tokio::spawn(api::serve(listener, handles, stop, std::future::pending()));
     let mut client = Client::connect(&socket).await.unwrap();
     let mode =
@@ -262,4 +263,99 @@ async fn a_manager_that_starts_beside_a_dead_primary_finds_and_replaces_it() {
     for path in watched.cluster.journals() {
         assert!(!journal::read(&path).unwrap().records.is_empty());
     }
+}
+
+/// The same handle: the cluster's task has not changed.
+fn same(one: &Handle, other: &Handle) -> bool {
+    one.status.same_channel(&other.status)
+}
+
+fn handle(watched: &Watched) -> Handle {
+    let handles = watched.daemon.as_ref().unwrap().handles();
+    let handles = handles.borrow();
+    handles[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_configuration_is_taken_up_and_what_is_unchanged_is_not_disturbed() {
+    let mut watched = Watched::start().await;
+    let first = handle(&watched);
+    let config = (*watched.cluster.config).clone();
+    let reloaded = watched
+        .daemon
+        .as_mut()
+        .unwrap()
+        .reload(vec![config::load(&config.file).unwrap()]);
+    assert_eq!(reloaded.unchanged, ["app1"]);
+    assert!(same(&first, &handle(&watched)));
+
+    let mut other = config.clone();
+    other.monitor.readiness_interval = Duration::from_secs(1);
+    let reloaded = watched.daemon.as_mut().unwrap().reload(vec![other.clone()]);
+    assert_eq!(reloaded.changed, ["app1"]);
+    let mut handles = watched.daemon.as_ref().unwrap().handles();
+    let taken_up = handles.wait_for(|all| !all.is_empty() && !same(&first, &all[0]));
+    tokio::time::timeout(LIMIT, taken_up)
+        .await
+        .unwrap()
+        .unwrap();
+    watched
+        .until("the primary again", |s| {
+            s.primary.as_deref() == Some("db1") && s.state == State::PingOk
+        })
+        .await;
+
+    let reloaded = watched.daemon.as_mut().unwrap().reload(vec![]);
+    assert_eq!(reloaded.removed, ["app1"]);
+    let gone = handles.wait_for(|all| all.is_empty());
+    tokio::time::timeout(LIMIT, gone).await.unwrap().unwrap();
+    let reloaded = watched.daemon.as_mut().unwrap().reload(vec![other]);
+    assert_eq!(reloaded.added, ["app1"]);
+    watched
+        .until("a primary", |s| s.primary.as_deref() == Some("db1"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_configuration_waits_for_the_failover_that_runs() {
+    let mut watched = Watched::start().await;
+    let slow = Fault::Slow(Duration::from_millis(500));
+    watched.cluster.set_fault("db2", "Promote", slow);
+    let first = handle(&watched);
+    watched.kill();
+    watched
+        .until("a failover", |s| s.state == State::FailoverRunning)
+        .await;
+    let mut other = (*watched.cluster.config).clone();
+    other.monitor.readiness_interval = Duration::from_secs(1);
+    watched.daemon.as_mut().unwrap().reload(vec![other]);
+    let mut handles = watched.daemon.as_ref().unwrap().handles();
+    let taken_up = handles.wait_for(|all| !same(&first, &all[0]));
+    tokio::time::timeout(LIMIT, taken_up)
+        .await
+        .unwrap()
+        .unwrap();
+    // The old task has seen the failover through, and the new one goes on with its outcome.
+    let last = first.status.borrow().clone();
+    assert!(last.sentence.contains("instead of db1"), "{last:?}");
+    watched
+        .until("the new primary", |s| s.primary.as_deref() == Some("db2"))
+        .await;
+    let journals = watched.cluster.journals();
+    assert_eq!(journals.len(), 1);
+    let past = guard::of_cluster(&watched.cluster.config.state_dir, "app1").unwrap();
+    assert!(past[0].opened_after_ms.is_some_and(|ms| ms >= 500));
+    assert!(
+        past[0].replay.is_some_and(|(bytes, _)| bytes > 0),
+        "{past:?}"
+    );
+    let records = journal::read(&journals[0]).unwrap().records;
+    assert!(
+        matches!(
+            records.last(),
+            Some(journal::Record::End { exit_code: 0, .. })
+        ),
+        "{:?}",
+        records.last()
+    );
 }
