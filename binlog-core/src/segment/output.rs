@@ -2,7 +2,7 @@
 //!
 //! The digest of a whole segment takes longer than anything else about it, and a disk takes its time as well; neither
 //! needs the thread that verifies and writes. So where there is enough to do a second thread digests what was written, and a
-//! third, which does nothing but wait for the disk, has it store what is written so far. The bytes are not copied for
+//! third has the disk begin to store what is written so far. The bytes are not copied for
 //! that: the buffer into which they were read goes to the thread that digests, and comes back as one to read into. A few
 //! go round. The digest is that of the bytes in the order of the calls, and [`Output::finish`] returns after everything is on
 //! the disk.
@@ -27,8 +27,6 @@ use crate::error::LogError;
 const BUFFER: usize = 256 << 10;
 /// Segments of fewer bytes are not worth a thread.
 const THREADS_FROM: u64 = 4 << 20;
-/// Bytes after which the disk is asked to store what is written so far.
-const STORE_EVERY: u64 = 32 << 20;
 
 /// Some of the bytes in a buffer.
 #[derive(Debug)]
@@ -61,16 +59,13 @@ pub(super) struct Output {
     /// Where the digest was kept.
     kept: u64,
     storing: Option<Storing>,
-    stored: u64,
 }
 
 impl Output {
     /// An empty file that will have about `expected` bytes; `path` is for errors.
     pub(super) fn new(file: File, path: &Path, expected: u64) -> Self {
         let file = Arc::new(file);
-        let storing = (expected > STORE_EVERY)
-            .then(|| Storing::start(Arc::clone(&file)))
-            .flatten();
+        let storing = Storing::start(Arc::clone(&file), expected);
         Self {
             file,
             path: path.to_owned(),
@@ -81,7 +76,6 @@ impl Output {
             mark: 0,
             kept: 0,
             storing,
-            stored: 0,
         }
     }
 
@@ -153,11 +147,8 @@ impl Output {
             block.mark = usize::try_from(self.mark - before).ok();
             self.kept = self.mark;
         }
-        if let Some(storing) = &self.storing
-            && self.written - self.stored >= STORE_EVERY
-        {
-            storing.ask();
-            self.stored = self.written;
+        if let Some(storing) = &mut self.storing {
+            storing.written(self.written);
         }
         self.digest
             .take(block)
@@ -177,10 +168,9 @@ impl Output {
                 .and_then(|()| self.file.set_len(end))
                 .map_err(LogError::io("cut off", &self.path))?;
         }
-        self.storing
-            .take()
-            .map_or(Ok(()), Storing::finish)
-            .and_then(|()| self.file.sync_all())
+        drop(self.storing.take());
+        self.file
+            .sync_all()
             .map_err(LogError::io("sync", &self.path))?;
         let digests = self
             .digest
