@@ -14,6 +14,8 @@ use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, com
 const FIRST_WRITE: Duration = Duration::from_secs(60);
 /// How long the load runs before the kill.
 const BEFORE: Duration = Duration::from_millis(700);
+/// Rows at least that it has written by then.
+const ROWS_BEFORE: usize = 20;
 
 /// How the primary is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,7 @@ impl Watched {
             .login(APPLICATION.user, APPLICATION.password);
         let load = Load::start(&login, &LoadSpec::default());
         tokio::time::sleep(BEFORE).await;
+        load.wait_for(ROWS_BEFORE).await?;
         let lost = Instant::now();
         match loss {
             Loss::Killed => self.cluster.crash(0)?,

@@ -13,9 +13,9 @@ use super::tool::{self, Finished};
 use super::wait::{self, Look};
 
 /// How long the manager may take until it watches a primary, or to do something by itself.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long a command that talks to it may take.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// A running manager. Killed when dropped.
 #[derive(Debug)]

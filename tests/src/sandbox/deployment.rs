@@ -31,9 +31,9 @@ use super::wait::{self, Look};
 pub const CLUSTER: &str = "app1";
 
 /// How long an agent may take until it listens.
-const AGENT_START: Duration = Duration::from_secs(20);
+const AGENT_START: Duration = Duration::from_secs(90);
 /// How long a certificate may take.
-const CERTIFICATE: Duration = Duration::from_secs(20);
+const CERTIFICATE: Duration = Duration::from_secs(90);
 /// How long a run of the manager may take: longer than any of its own limits in the scenarios.
 const MANAGER: Duration = Duration::from_secs(240);
 

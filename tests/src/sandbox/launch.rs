@@ -62,7 +62,7 @@ fn has_setpriv() -> bool {
     *FOUND.get_or_init(|| {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "true"]);
-        tool::run(command, None, Duration::from_secs(5)).is_ok()
+        tool::run(command, None, Duration::from_secs(60)).is_ok()
     })
 }
 

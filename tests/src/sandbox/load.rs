@@ -4,6 +4,8 @@
 //! failover whose dead disk could be read.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,6 +14,10 @@ use tokio::task::JoinSet;
 use super::client::{Client, Login};
 use super::error::SandboxError;
 use super::server::Server;
+use super::wait::{self, Look};
+
+/// How long clients may take to write what is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What to write.
 #[derive(Debug, Clone)]
@@ -42,6 +48,7 @@ impl Default for LoadSpec {
 pub struct Load {
     tasks: JoinSet<Outcome>,
     stop: watch::Sender<bool>,
+    acknowledged: Arc<AtomicUsize>,
 }
 
 /// What one session did.
@@ -78,11 +85,30 @@ impl Load {
     /// Starts the clients.
     pub fn start(login: &Login, spec: &LoadSpec) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let acknowledged = Arc::default();
         let mut tasks = JoinSet::new();
         for session in spec.first_session..spec.first_session + spec.sessions {
-            tasks.spawn(write(login.clone(), session, spec.clone(), stopped.clone()));
+            let (spec, stopped) = (spec.clone(), stopped.clone());
+            let count = Arc::clone(&acknowledged);
+            tasks.spawn(write(login.clone(), session, spec, stopped, count));
         }
-        Self { tasks, stop }
+        Self {
+            tasks,
+            stop,
+            acknowledged,
+        }
+    }
+
+    /// Waits until so many rows were acknowledged.
+    pub async fn wait_for(&self, rows: usize) -> Result<(), SandboxError> {
+        let what = format!("clients to write {rows} rows");
+        wait::until(&what, LIMIT, || async {
+            Ok(match self.acknowledged.load(Ordering::Relaxed) {
+                found if found >= rows => Look::Done(()),
+                found => Look::NotYet(found.to_string()),
+            })
+        })
+        .await
     }
 
     /// Waits until the clients have written all their rows, and collects what they wrote.
@@ -121,6 +147,7 @@ async fn write(
     session: u32,
     spec: LoadSpec,
     stopped: watch::Receiver<bool>,
+    count: Arc<AtomicUsize>,
 ) -> Outcome {
     let mut outcome = Outcome {
         acknowledged: Vec::new(),
@@ -141,7 +168,10 @@ async fn write(
             ))
             .await
         {
-            Ok(()) => outcome.acknowledged.push(id),
+            Ok(()) => {
+                outcome.acknowledged.push(id);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
             // The server refused it, so it is not there.
             Err(SandboxError::Sql {
                 source: mysql_async::Error::Server(_),

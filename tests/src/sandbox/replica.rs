@@ -8,7 +8,7 @@ use super::server::Server;
 use super::wait::{self, Look};
 
 /// How long a replica may take to reach a state that it is on the way to.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A place in a binary log or relay log, as a server names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,11 +24,11 @@ use super::template;
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// How long a server may take to start, crash recovery on a loaded machine included.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a server may take to stop after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(90);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 /// Limit of a statement where the caller sets no other.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(20);
+const STATEMENT_LIMIT: Duration = Duration::from_secs(90);
 
 /// What a new server is to be.
 #[derive(Debug, Clone)]
@@ -229,7 +229,7 @@ impl Server {
         self.launch(options)?;
         let started = Instant::now();
         loop {
-            let failure = match self.admin_with(Duration::from_secs(2)).await {
+            let failure = match self.admin_with(Duration::from_secs(5)).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };

@@ -14,6 +14,10 @@ pub enum Look<T> {
     NotYet(String),
 }
 
+/// Pause after the first look; it grows from look to look, since looks cost what the awaited one needs.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Looks every few milliseconds until the condition holds. An error of a look ends the wait.
 pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut look: F) -> Result<T, SandboxError>
 where
@@ -21,6 +25,7 @@ where
     Fut: Future<Output = Result<Look<T>, SandboxError>>,
 {
     let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
     loop {
         match look().await? {
             Look::Done(value) => return Ok(value),
@@ -31,7 +36,8 @@ where
                     seen,
                 });
             }
-            Look::NotYet(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Look::NotYet(_) => tokio::time::sleep(pause).await,
         }
+        pause = (pause * 5 / 4).min(LONGEST_PAUSE);
     }
 }

@@ -71,7 +71,7 @@ impl Scene {
         let base = server.relay_base();
         let folder = base.parent().unwrap_or(&base).to_owned();
         let what = format!("the agent of {} to keep relay logs", server.name());
-        wait::until(&what, Duration::from_secs(20), || async {
+        wait::until(&what, Duration::from_secs(60), || async {
             let present = files::numbered(&base)?;
             let kept = files::starting_with(&folder, "mha-kept-")?;
             let missing = present

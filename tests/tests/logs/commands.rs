@@ -18,6 +18,8 @@ use super::set::LogSet;
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
 const NOTHING_TO_DO: i32 = 10;
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn input(set: &LogSet, target: Place) -> RelayInput {
     RelayInput {
@@ -158,7 +160,7 @@ pub(crate) fn run(
         if let Some(output) = output {
             command.arg("--output").arg(output);
         }
-        tool::finish(command, None, Duration::from_secs(30)).unwrap()
+        tool::finish(command, None, LIMIT).unwrap()
     };
     let found = call("find-relay-log", None);
     let made = call("generate-diff", Some(&output));
@@ -210,7 +212,7 @@ pub(crate) fn run_inside(
     command.arg("--relay-log-index").arg(set.index());
     command.args(["--server-id", &set.owner.to_string()]);
     command.args(["--target", &inside.to_string()]);
-    let done = tool::finish(command, None, Duration::from_secs(30)).unwrap();
+    let done = tool::finish(command, None, LIMIT).unwrap();
     if done.code != Some(FAILED) {
         return Err(format!("exit code {:?}", done.code));
     }
@@ -236,7 +238,7 @@ pub(crate) fn run_save(
         .args(["--start", &target.to_string()])
         .arg("--output")
         .arg(&output);
-    let done = tool::finish(command, None, Duration::from_secs(30)).unwrap();
+    let done = tool::finish(command, None, LIMIT).unwrap();
     let follows = known.truth.data_from(target).next().is_some();
     match done.code {
         Some(DONE) if follows => known.check_tail(target, &output),

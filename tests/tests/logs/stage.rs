@@ -179,7 +179,7 @@ impl Stage {
         self.cluster.hold(1, &half);
         wait::until(
             "half a transaction received",
-            Duration::from_secs(20),
+            Duration::from_secs(60),
             || async {
                 let read = replica::must_status(self.replica()).await?.read()?;
                 Ok(if read.offset >= half.offset {

@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 use crate::support::{self, Outcome, Running};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 /// The epoch and operation that the cluster is held by in these tests.
 const EPOCH: u64 = 5;
 const OPERATION: &str = "the-holder";

@@ -1,10 +1,10 @@
 //! The dead host's three cases: it does not answer; it answers but its log cannot be read; it is slow.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::sandbox::accounts::APPLICATION;
-use tests::sandbox::deployment::{Deployment, DeploymentSpec};
+use tests::sandbox::deployment::{Agent, Deployment, DeploymentSpec};
 use tests::sandbox::gate::Mode;
 use tests::sandbox::load::{self, Load, LoadSpec, Written};
 use tests::sandbox::replica;
@@ -271,6 +271,16 @@ async fn the_log_is_corrupt_mariadb_10_11() -> Outcome {
     unreadable(ServerKind::MariaDb1011, Spoilt::Corrupt).await
 }
 
+/// What all threads of the agent have had of the CPU, in nanoseconds: the first number in `schedstat` of each.
+fn cpu_time(agent: &Agent) -> u64 {
+    let threads = format!("/proc/{}/task", agent.pid().unwrap());
+    std::fs::read_dir(threads)
+        .unwrap()
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
 /// The host is alive and its agent gets one fiftieth of the CPU.
 async fn slow(kind: ServerKind) -> Outcome {
     let scene = behind(kind, &DeploymentSpec::default()).await?;
@@ -284,8 +294,14 @@ async fn slow(kind: ServerKind) -> Outcome {
             run = &mut failover => break run?,
             () = tokio::time::sleep(Duration::from_millis(98)) => {}
         }
+        let used = cpu_time(starved);
+        let thawed = Instant::now();
         starved.thaw()?;
         tokio::time::sleep(Duration::from_millis(2)).await;
+        // Others may have had all of that time.
+        while cpu_time(starved) <= used && thawed.elapsed() < Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     };
     run.must_end_with(0);
     scene.ends_with(&scene.written.acknowledged).await

@@ -1,7 +1,7 @@
 //! What the manager must not do, and that a refusal leaves everything as it was: replication status, settings, logs and
 //! the agents' state are compared before and after.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::sandbox::accounts::APPLICATION;
 use tests::sandbox::deployment::{CLUSTER, Deployment, DeploymentSpec, ManagerRun};
@@ -13,6 +13,8 @@ use tests::sandbox::{ClusterSpec, SandboxError, ServerKind};
 
 use crate::support::{self, Outcome, Running};
 
+/// Limit of what must come, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(60);
 const USAGE: i32 = 2;
 const REFUSED: i32 = 12;
 const HELD: i32 = 13;
@@ -28,6 +30,38 @@ async fn cluster_with(
     Ok((cluster, deployment))
 }
 
+/// Waits until nothing has changed by itself for so long; returns what is there.
+async fn quiet(
+    cluster: &Running,
+    deployment: &Deployment,
+    span: Duration,
+) -> Result<Snapshot, SandboxError> {
+    let mut last = Snapshot::take(cluster, deployment, Traffic::None).await?;
+    let (began, mut since) = (Instant::now(), Instant::now());
+    while since.elapsed() < span {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = Snapshot::take(cluster, deployment, Traffic::None).await?;
+        let changes = last.changes(&now);
+        if !changes.is_empty() {
+            assert!(began.elapsed() < SOON, "{changes:?}");
+            (last, since) = (now, Instant::now());
+        }
+    }
+    Ok(last)
+}
+
+/// The primary dies, and its replicas have noticed.
+async fn die(cluster: &Running) -> Outcome {
+    cluster.crash(0)?;
+    for replica in cluster.replicas() {
+        replica::wait_until(replica, "notice that its source is gone", |status| {
+            Ok(status.io_running()? == "Connecting")
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Runs the command and compares everything before and after.
 async fn changes_nothing(
     cluster: &Running,
@@ -36,7 +70,10 @@ async fn changes_nothing(
     arguments: (usize, &[&str]),
 ) -> Result<ManagerRun, SandboxError> {
     let (dead, arguments) = arguments;
-    let before = Snapshot::take(cluster, deployment, traffic).await?;
+    let before = match traffic {
+        Traffic::None => quiet(cluster, deployment, Duration::from_secs(1)).await?,
+        Traffic::Writing => Snapshot::take(cluster, deployment, traffic).await?,
+    };
     let run = deployment
         .run(deployment.failover_command(cluster.server(dead), arguments))
         .await?;
@@ -94,7 +131,7 @@ async fn a_dead_primary_and_nobody_to_elect() -> Outcome {
         .candidate(1, "never")
         .candidate(2, "never");
     let (cluster, deployment) = cluster_with(&nobody, ServerKind::MariaDb1011).await?;
-    cluster.crash(0)?;
+    die(&cluster).await?;
     let run = changes_nothing(&cluster, &deployment, Traffic::None, (0, &["--yes"])).await?;
     run.must_end_with(REFUSED);
     // The one word that the operator configured is in the reason.
@@ -125,7 +162,7 @@ async fn a_forced_candidate_that_is_unfit() -> Outcome {
         &replica::binlog_end(cluster.primary()).await?,
     )
     .await?;
-    cluster.crash(0)?;
+    die(&cluster).await?;
     for number in [1, 2] {
         let forced = cluster.server(number).host_port();
         let arguments = ["--yes", "--new-primary", &forced];
@@ -147,7 +184,7 @@ async fn a_forced_candidate_that_is_unfit() -> Outcome {
 async fn a_dry_run_and_a_run_that_nobody_confirms() -> Outcome {
     let (cluster, deployment) =
         cluster_with(&DeploymentSpec::default(), ServerKind::MySql56).await?;
-    cluster.crash(0)?;
+    die(&cluster).await?;
     let run = changes_nothing(
         &cluster,
         &deployment,
@@ -171,7 +208,7 @@ async fn a_dry_run_and_a_run_that_nobody_confirms() -> Outcome {
 async fn a_second_failover_while_one_runs() -> Outcome {
     let (cluster, deployment) =
         cluster_with(&DeploymentSpec::default(), ServerKind::MySql56).await?;
-    cluster.crash(0)?;
+    die(&cluster).await?;
     let first = deployment.start_failover(cluster.primary(), "first.log")?;
     // The first one is frozen as soon as every survivor knows that it holds the cluster.
     for number in [1, 2] {
@@ -180,33 +217,21 @@ async fn a_second_failover_while_one_runs() -> Outcome {
             .state_dir()
             .join("epochs")
             .join(format!("{CLUSTER}.json"));
-        wait::until(
-            "the claim of the first failover",
-            Duration::from_secs(20),
-            || async {
-                match std::fs::read_to_string(&path) {
-                    Ok(text) => Ok(Look::Done(text)),
-                    Err(error) => Ok(Look::NotYet(error.to_string())),
-                }
-            },
-        )
+        wait::until("the claim of the first failover", SOON, || async {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Look::Done(text)),
+                Err(error) => Ok(Look::NotYet(error.to_string())),
+            }
+        })
         .await?;
     }
     first.freeze()?;
     // Calls that were on their way are still carried out by the agents.
-    let mut last = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
-        if last.changes(&now).is_empty() {
-            break;
-        }
-        last = now;
-    }
+    quiet(&cluster, &deployment, Duration::from_secs(5)).await?;
     let run = changes_nothing(&cluster, &deployment, Traffic::None, (0, &["--yes"])).await?;
     run.must_end_with(HELD);
     first.thaw()?;
-    let status = first.wait(Duration::from_secs(60)).await?;
+    let status = first.wait(2 * SOON).await?;
     assert_eq!(
         status.code(),
         Some(0),

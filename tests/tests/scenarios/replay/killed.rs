@@ -116,7 +116,7 @@ async fn strike(scene: &Scene, victim: Victim) -> Result<(), Failure> {
     let server = scene.cluster.server(VICTIM);
     wait::until(
         "the replay to come to the gate",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         || async {
             let status = replica::must_status(server).await?;
             let rows = ledger::rows(server).await?.len();

@@ -6,9 +6,9 @@ use tests::sandbox::ServerKind;
 use tests::scenario::{Act, Expected, Failure, Form, Lag, Plan, Scene, expect};
 
 /// How long the source has nothing to send.
-const STALL: Duration = Duration::from_secs(5);
-/// `slave_net_timeout` of the replicas, who then ask again.
-const NET_TIMEOUT: Duration = Duration::from_secs(2);
+const STALL: Duration = Duration::from_secs(12);
+/// `slave_net_timeout` of the replicas, who then ask again; heartbeats come after half of it.
+const NET_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stall_with_heartbeats_keeps_the_connection_on_mysql_5_6() -> Result<(), Failure> {

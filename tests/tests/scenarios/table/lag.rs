@@ -1,12 +1,8 @@
 //! Where the replicas stand when the primary dies.
 
-use std::time::Duration;
-
 use tests::on_every_form;
-use tests::sandbox::SandboxError;
 use tests::sandbox::accounts::APPLICATION;
 use tests::sandbox::load::{self, Load, LoadSpec};
-use tests::sandbox::wait::{self, Look};
 use tests::scenario::before::Before;
 use tests::scenario::{Applier, Expected, Failure, Form, Lag, Plan, Scene, expect};
 
@@ -77,13 +73,7 @@ async fn clients_write_until_the_kill(form: Form) -> Result<(), Failure> {
             ..LoadSpec::default()
         },
     );
-    wait::until("clients to write", Duration::from_secs(30), || async {
-        match load::rows(primary).await?.len() {
-            rows if rows >= 100 => Ok(Look::Done(())),
-            rows => Ok::<_, SandboxError>(Look::NotYet(format!("{rows} rows"))),
-        }
-    })
-    .await?;
+    clients.wait_for(100).await?;
     scene.cluster.crash(0)?;
     let written = clients.finish().await;
 

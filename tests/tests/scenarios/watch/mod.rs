@@ -80,13 +80,24 @@ impl Stream {
 
 /// What server `number`'s agent sees of `other`, without a gate between them.
 async fn probe(deployment: &Deployment, asking: &Server, number: usize, other: &Server) -> Probed {
+    probe_for(deployment, asking, number, other, SOON / 2).await
+}
+
+/// The same with a limit.
+async fn probe_for(
+    deployment: &Deployment,
+    asking: &Server,
+    number: usize,
+    other: &Server,
+    deadline: Duration,
+) -> Probed {
     let channel: Channel = support::dial(deployment, number, "m1").await;
     let order = ProbeOrder {
         cluster: CLUSTER.to_owned(),
         server: server_name(asking),
         host: other.bind_address().to_string(),
         port: other.port(),
-        deadline: Duration::from_secs(10),
+        deadline,
     };
     let answer = WatchServiceClient::new(channel)
         .probe_server(v1::ProbeServerRequest::from(&order))
@@ -122,7 +133,7 @@ impl Operation<'_> {
             server: server_name(self.server),
             operation: self.id.to_owned(),
             epoch: self.epoch,
-            deadline_ms: 10_000,
+            deadline_ms: 60_000,
         })
     }
 
