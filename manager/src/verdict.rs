@@ -22,6 +22,11 @@ pub enum Ping {
         /// Its text.
         text: String,
     },
+    /// The write of an INSERT ping had no answer within the limit, a query beside it had: somebody holds a lock.
+    AnsweredQuery {
+        /// The limit, milliseconds.
+        limit_ms: u64,
+    },
     /// Nobody listens on the port: the host answers, mysqld does not.
     Refused,
     /// No answer within the limit.
@@ -39,7 +44,10 @@ pub enum Ping {
 impl Ping {
     /// Only a living mysqld answers like this.
     pub fn is_alive(&self) -> bool {
-        matches!(self, Self::Answered | Self::AnsweredError { .. })
+        matches!(
+            self,
+            Self::Answered | Self::AnsweredError { .. } | Self::AnsweredQuery { .. }
+        )
     }
 }
 
@@ -50,6 +58,10 @@ impl std::fmt::Display for Ping {
             Self::AnsweredError { errno, text } => {
                 write!(f, "it answers with error {errno}: {text}")
             }
+            Self::AnsweredQuery { limit_ms } => write!(
+                f,
+                "it answers a query, and no write within {limit_ms} ms: is it locked?"
+            ),
             Self::Refused => f.write_str("its port refuses connections"),
             Self::NoAnswer { limit_ms } => write!(f, "no answer to SQL within {limit_ms} ms"),
             Self::Failed { text } => write!(f, "no connection: {text}"),

@@ -53,7 +53,7 @@ pub struct Monitor {
     host_alive: At,
     decided: bool,
     said: Option<Reason>,
-    /// The error by which it proves its life, as told to the operator.
+    /// The error by which it proves its life, as told to the operator; 0 for one that has no number.
     said_error: Option<u16>,
 }
 
@@ -156,6 +156,7 @@ impl Monitor {
         let ping = &self.ping.as_ref()?.ping;
         let now = match ping {
             Ping::AnsweredError { errno, .. } => Some(*errno),
+            Ping::AnsweredQuery { .. } => Some(0),
             Ping::Answered => None,
             _ => return None,
         };

@@ -267,6 +267,18 @@ fn signs_of_life_are_never_a_failover() {
         );
         assert_eq!(done.len(), 2, "{errno}");
     }
+    // A global read lock stops the write of an INSERT ping.
+    let mut story = peace(1000);
+    for at in (1000..30_000).step_by(250) {
+        story.push((at, well()));
+        let locked = Ping::AnsweredQuery { limit_ms: 1000 };
+        story.push((at + 1, Happens::Ping(at, locked)));
+    }
+    let done = play(story, 30_000);
+    assert_eq!(
+        (failover(&done), said(&done)),
+        (None, vec![(1001, Verdict::Alive)])
+    );
     // The agent is down for weeks, the server is not.
     let mut story = peace(1000);
     story.push((1000, Lost));

@@ -56,14 +56,43 @@ impl Pinger {
         let limit = self.config.ping_timeout;
         // Taken out: if the time is over, it is dropped with the future.
         let kept = self.connection.take();
-        match tokio::time::timeout(limit, self.once(kept)).await {
+        let mut answered_query = false;
+        let done = {
+            let once = self.once(kept);
+            tokio::pin!(once);
+            match tokio::time::timeout(limit / 2, &mut once).await {
+                Ok(done) => Ok(done),
+                Err(_) if self.config.ping_type == PingType::Insert => {
+                    // A lock stops writes of a server that lives; MHA takes it for dead.
+                    let query = tokio::time::timeout(limit / 2, self.query());
+                    let (done, query) =
+                        futures::join!(tokio::time::timeout(limit / 2, &mut once), query);
+                    answered_query = matches!(query, Ok(Ok(())));
+                    done
+                }
+                Err(_) => tokio::time::timeout(limit / 2, &mut once).await,
+            }
+        };
+        match done {
             Ok(Ok(connection)) => {
                 self.connection = connection;
                 Ping::Answered
             }
             Ok(Err(failed)) => classify(failed),
+            Err(_) if answered_query => Ping::AnsweredQuery {
+                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            },
             Err(_) => ended(Err::<Result<(), Failed>, _>(()), limit),
         }
+    }
+
+    /// A query on a connection of its own.
+    async fn query(&self) -> Result<(), Failed> {
+        let mut connection = connect(&self.address, &self.config).await?;
+        connection
+            .query_drop("SELECT 1")
+            .await
+            .map_err(Failed::Query)
     }
 
     /// Returns the connection, if it is to be kept.

@@ -22,6 +22,12 @@ const CASES: &[Case] = &[
         "refused",
         Reason::AnswersManager,
     ),
+    case(
+        "query, no write",
+        "process, SQL alive",
+        "answered",
+        Reason::AnswersManager,
+    ),
     // But for a disk that stands still.
     case(
         "answers",
@@ -152,6 +158,7 @@ fn ping(words: &str) -> Ping {
         "answers" => Ping::Answered,
         "refused" => Ping::Refused,
         "no answer" => Ping::NoAnswer { limit_ms: 1000 },
+        "query, no write" => Ping::AnsweredQuery { limit_ms: 1000 },
         "no route" => Ping::Failed {
             text: words.to_owned(),
         },
