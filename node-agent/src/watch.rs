@@ -6,6 +6,7 @@
 //! changes a server; the disk probe writes a file of its own ([`disk::FILE`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::watch::{
     Cause, Disk, DiskState, Guard, Lease, Moment, Process, Socket, SocketState, Sql, SqlState,
@@ -69,6 +70,9 @@ pub struct Standing {
     pub stored: StoredEpoch,
 }
 
+/// A server that has been silent for so long hangs: it is not waited for where a failover waits.
+const HANGS: Duration = Duration::from_millis(1500);
+
 impl Default for ServerWatch {
     fn default() -> Self {
         Self::new()
@@ -130,6 +134,20 @@ impl ServerWatch {
     /// Changes what is known; streams are woken if `change` says that it is news.
     fn update(&self, change: impl FnOnce(&mut Facts) -> bool) {
         self.facts.send_if_modified(change);
+    }
+
+    /// SQL has not been answered, or the data disk has completed no write, for [`HANGS`] and longer.
+    pub fn hangs(&self) -> bool {
+        let facts = self.facts.borrow();
+        let sql = match facts.sql.state {
+            SqlState::NoAnswer { silent } => silent,
+            _ => Duration::ZERO,
+        };
+        let disk = match facts.datadir.state {
+            DiskState::NoCompletion { silent } => silent,
+            _ => Duration::ZERO,
+        };
+        sql.max(disk) >= HANGS
     }
 
     /// The agent made it so.

@@ -14,7 +14,7 @@ use crate::monitor::Decision;
 use crate::report::{self, Report};
 use crate::verdict::{AgentEvidence, Reason};
 
-/// How long a host that the monitor has found silent is asked once more, each time.
+/// How long a host or server that the monitor has found silent is asked once more, each time.
 pub(super) const ONCE_MORE: Duration = Duration::from_millis(300);
 
 /// What to ask of the failover. `None`: an interrupted one is to be finished.
@@ -23,12 +23,15 @@ pub(super) fn request(dead: &str, decision: Option<&Decision>) -> Request {
         AgentEvidence::Answered { stalled, .. } => stalled.clone(),
         AgentEvidence::NoAnswer => None,
     });
-    let silent = decision.is_some_and(|d| d.reason == Reason::NobodyReaches);
+    let reason = decision.map(|d| d.reason);
+    let host = reason == Some(Reason::NobodyReaches);
+    let server = host || reason == Some(Reason::ProcessSilent);
     Request {
         dead_primary: dead.to_owned(),
         yes: true,
         origin: Origin::Daemon,
-        silent_host: silent.then_some(ONCE_MORE),
+        silent_host: host.then_some(ONCE_MORE),
+        silent_server: server.then_some(ONCE_MORE),
         stalled,
         ..Request::default()
     }

@@ -53,6 +53,8 @@ pub struct Request {
     pub ignore_last_failover: bool,
     /// The monitor has found the dead host silent already: it is asked once more, for no longer than this.
     pub silent_host: Option<Duration>,
+    /// The monitor has found the server silent already: it is pinged once more, for no longer than this.
+    pub silent_server: Option<Duration>,
     /// The monitor has seen the data disk stand still for longer than its limit.
     pub stalled: Option<Stalled>,
 }

@@ -89,7 +89,7 @@ async fn look(
     let mut looks_left = SECOND_LOOKS;
     let deposed = deposed(config, dead)?;
     loop {
-        let mut snapshot = observe::observe(config, dead, agents, request.silent_host).await;
+        let mut snapshot = observe::observe(config, dead, agents, request.silent_server).await;
         snapshot.stalled.clone_from(&request.stalled);
         let assurances = Assurances {
             primary_is_off,

@@ -142,6 +142,18 @@ impl Fence {
         self.stop(hold, PATIENCE, deadline).await
     }
 
+    /// The same for a mysqld that hangs: SIGKILL follows at once, since it would not obey anyway.
+    ///
+    /// # Errors
+    /// As [`Self::hold_down`].
+    pub async fn kill_and_hold_down(
+        self: &Arc<Self>,
+        hold: Hold,
+        deadline: Deadline,
+    ) -> Result<Held, FenceError> {
+        self.stop(hold, Duration::ZERO, deadline).await
+    }
+
     async fn stop(
         self: &Arc<Self>,
         hold: Hold,

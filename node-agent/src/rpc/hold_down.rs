@@ -32,12 +32,13 @@ pub(super) async fn handle(
             datadir,
             pid_file: work.server.pid_file(),
         };
-        let held = work
-            .server
-            .fence
-            .hold_down(hold, work.deadline)
-            .await
-            .map_err(on_wire)?;
+        let fence = &work.server.fence;
+        let held = if work.server.watch.hangs() {
+            fence.kill_and_hold_down(hold, work.deadline).await
+        } else {
+            fence.hold_down(hold, work.deadline).await
+        }
+        .map_err(on_wire)?;
         // From here on it stays read-only, whoever starts it after the hold.
         let order = Deposed {
             operation: work.context.operation.to_string(),

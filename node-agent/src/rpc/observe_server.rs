@@ -15,6 +15,8 @@ use crate::mysqld::wire::{AgentFacts, server_state};
 /// Longest wait for each answer of the server. The caller's own deadline may be shorter: then the call is dropped, and the
 /// connection with it.
 const LIMIT: Duration = Duration::from_secs(3);
+/// The same for a server that has hung for a while already.
+const ONCE_MORE: Duration = Duration::from_millis(300);
 
 pub(super) async fn handle(
     agent: &Arc<Agent>,
@@ -23,7 +25,12 @@ pub(super) async fn handle(
     let caller = admit::caller(&request)?;
     let request = request.into_inner();
     let server = admit::read(agent, &caller, &request.cluster, &request.server)?;
-    let (observed, channel) = server.observe(LIMIT).await.map_err(|error| {
+    let limit = if server.watch.hangs() {
+        ONCE_MORE
+    } else {
+        LIMIT
+    };
+    let (observed, channel) = server.observe(limit).await.map_err(|error| {
         AgentError::new(ErrorKind::NoCredentials, chain(&error)).with_server(&request.server)
     })?;
     let configured = server.configured_read_only().await;
