@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::demo;
+use crate::jitter;
+use crate::partition;
 use crate::sandbox::accounts::{AGENT, APPLICATION, Account, MONITOR, REPLICATION};
 use crate::sandbox::error::chain;
 use crate::sandbox::replica;
@@ -15,6 +17,7 @@ use crate::sandbox::{
     Cluster, ClusterSpec, Replication, SandboxError, ServerKind, fetch, template,
 };
 use crate::speed;
+use crate::watched::Loss;
 
 /// Runs real MySQL and MariaDB servers in a sandbox.
 #[derive(Debug, Parser)]
@@ -40,12 +43,37 @@ enum Command {
         /// Number of failovers.
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
         runs: u8,
-        /// Largest median that passes, in milliseconds.
-        #[arg(long, default_value_t = 1500)]
-        limit_ms: u64,
+        /// Largest median that passes, in milliseconds; 1500 unless --fault says otherwise.
+        #[arg(long)]
+        limit_ms: Option<u64>,
         /// Nobody types a command: `mha-manager run` finds out by itself, under load.
         #[arg(long)]
         watched: bool,
+        /// What befalls the primary; anything but `killed` needs --watched. The limit is 4000 ms for a lost host and 6000 ms for
+        /// a server that hangs, unless given.
+        #[arg(long, default_value = "killed")]
+        fault: Fault,
+    },
+    /// Hosts that lose sight of each other in every way, beside a manager that watches: who takes writes when.
+    Partitions {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Where chance comes from; another one each time if not given.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Both cores busy, 200 ms of jitter on all links, parts that stand still for a second: nothing must come of it.
+    Jitter {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// For how long.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        /// Where chance comes from; another one each time if not given.
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Fetch servers into the cache, so that later runs need no network.
     Fetch {
@@ -68,6 +96,41 @@ enum Command {
         #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_option)]
         options: Vec<(String, String)>,
     },
+}
+
+/// What befalls a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// SIGKILL of mysqld.
+    Killed,
+    /// SIGSTOP of mysqld and agent; thawed after the failover.
+    Host,
+    /// Not a packet passes between its host and all others.
+    Cut,
+    /// SIGSTOP of mysqld.
+    Hung,
+    /// The data disk completes no write; the binary log is on another one.
+    Disk,
+}
+
+impl Fault {
+    fn loss(self) -> Loss {
+        match self {
+            Self::Killed => Loss::Killed,
+            Self::Host => Loss::HostFrozen,
+            Self::Cut => Loss::HostCut,
+            Self::Hung => Loss::Hung,
+            Self::Disk => Loss::DiskStalled,
+        }
+    }
+
+    fn limit(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Killed => 1500,
+            Self::Host | Self::Cut => 4000,
+            Self::Hung | Self::Disk => 6000,
+        })
+    }
 }
 
 fn parse_kind(given: &str) -> Result<ServerKind, String> {
@@ -94,9 +157,26 @@ pub async fn run() -> ExitCode {
             runs,
             limit_ms,
             watched,
+            fault,
         } => {
-            let limit = Duration::from_millis(limit_ms);
-            measure(server, usize::from(runs), limit, watched).await
+            let limit = limit_ms.map_or(fault.limit(), Duration::from_millis);
+            let loss = watched.then_some(fault.loss());
+            measure(server, usize::from(runs), limit, loss).await
+        }
+        Command::Partitions { server, seed } => {
+            let seed = seed.unwrap_or_else(rand::random);
+            match print(&format!("seed {seed}")) {
+                Ok(()) => partition::run_all(server, seed, print).await,
+                Err(error) => Err(error),
+            }
+        }
+        Command::Jitter {
+            server,
+            minutes,
+            seed,
+        } => {
+            let time = Duration::from_secs(minutes * 60);
+            jitter::run(server, time, seed.unwrap_or_else(rand::random), print).await
         }
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
@@ -144,7 +224,7 @@ async fn measure(
     server: ServerKind,
     runs: usize,
     limit: Duration,
-    watched: bool,
+    watched: Option<Loss>,
 ) -> Result<(), SandboxError> {
     let measured = speed::run(server, runs, watched, print).await?;
     let summary = format!(

@@ -8,6 +8,8 @@
 pub mod cli;
 pub mod demo;
 pub mod drill;
+pub mod jitter;
+pub mod partition;
 pub mod sandbox;
 pub mod scenario;
 pub mod speed;

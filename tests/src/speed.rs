@@ -21,18 +21,18 @@ pub struct Measurement {
 }
 
 /// Runs `runs` failovers one after the other, by a command at the moment of the kill, or, `watched`, by a manager that
-/// finds out by itself; `say` prints a line for each.
+/// finds out such a loss by itself; `say` prints a line for each.
 ///
 /// # Errors
 /// The sandbox's, and any difference between the survivors' tables and what the client saw acknowledged.
 pub async fn run(
     kind: ServerKind,
     runs: usize,
-    watched: bool,
+    watched: Option<Loss>,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
-    if watched {
-        return run_watched(kind, runs, say).await;
+    if let Some(loss) = watched {
+        return run_watched(kind, runs, loss, say).await;
     }
     let _alone = Slot::alone().await?;
     let mut times = Vec::with_capacity(runs);
@@ -62,15 +62,16 @@ pub async fn run(
 async fn run_watched(
     kind: ServerKind,
     runs: usize,
+    loss: Loss,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
     let _alone = Slot::alone().await?;
     let mut times = Vec::with_capacity(runs);
     for run in 1..=runs {
-        let watched = Watched::prepare(kind).await?;
-        let replaced = watched.lose_the_primary(Loss::Killed).await?;
+        let watched = Watched::prepare_for(kind, loss).await?;
+        let replaced = watched.lose_the_primary(loss).await?;
         say(&format!(
-            "run {run}: first write {:.0} ms after the kill, {} acknowledged rows on both survivors",
+            "run {run}: first write {:.0} ms after the fault, {} rows acknowledged until then",
             replaced.first_write.as_secs_f64() * 1e3,
             replaced.acknowledged,
         ))?;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::partition;
 use crate::sandbox::accounts::APPLICATION;
 use crate::sandbox::daemon::Daemon;
 use crate::sandbox::deployment::{Deployment, DeploymentSpec};
 use crate::sandbox::first_write::{self, Watch};
+use crate::sandbox::links::{Host, Links};
 use crate::sandbox::load::{self, Load, LoadSpec};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
 
@@ -24,8 +26,19 @@ pub enum Loss {
     Killed,
     /// SIGSTOP of mysqld and its agent: not a byte comes back.
     HostFrozen,
+    /// Not a packet passes between its host and all others, clients included; the cluster must have relays.
+    HostCut,
     /// SIGSTOP of mysqld alone.
     Hung,
+    /// The disk of its data directory completes no write, the one of its binary log does; see [`ClusterSpec::stalling_disk`].
+    DiskStalled,
+}
+
+impl Loss {
+    /// Nobody can read what the lost host alone held.
+    fn takes_the_log(self) -> bool {
+        matches!(self, Self::HostFrozen | Self::HostCut)
+    }
 }
 
 /// Servers, agents and a manager that watches them.
@@ -68,8 +81,18 @@ impl Watched {
 
     /// Three servers of a line.
     pub async fn prepare(kind: ServerKind) -> Result<Self, SandboxError> {
-        let cluster = Cluster::start(ClusterSpec::new(kind)).await?;
-        Self::start(cluster, DeploymentSpec::default()).await
+        Self::prepare_for(kind, Loss::Killed).await
+    }
+
+    /// Three servers of a line, with what this loss needs.
+    pub async fn prepare_for(kind: ServerKind, loss: Loss) -> Result<Self, SandboxError> {
+        let plain = ClusterSpec::new(kind);
+        let spec = match loss {
+            Loss::Killed | Loss::HostFrozen | Loss::Hung => plain,
+            Loss::HostCut => plain.relays(0),
+            Loss::DiskStalled => plain.stalling_disk(),
+        };
+        Self::start(Cluster::start(spec).await?, DeploymentSpec::default()).await
     }
 
     /// The survivors.
@@ -95,13 +118,29 @@ impl Watched {
                 self.deployment.agent(0).freeze()?;
                 self.cluster.primary().freeze()?;
             }
+            Loss::HostCut => {
+                let links = self.links()?;
+                partition::Partition::of(partition::PRIMARY, partition::Direction::Both)
+                    .apply(links);
+                links.cut(Host::Client, partition::PRIMARY);
+            }
             Loss::Hung => self.cluster.primary().freeze()?,
+            Loss::DiskStalled => match self.cluster.stalling_disk() {
+                Some(disk) => disk.stall()?,
+                None => return Err(wrong("a disk that can stand still", "none")),
+            },
         }
         let first = watch
             .wait(FIRST_WRITE)
             .await
             .map_err(|error| self.explained(error))?;
         let first_write = first.at.duration_since(lost);
+        if matches!(loss, Loss::Hung | Loss::DiskStalled) && self.cluster.primary().is_running() {
+            return Err(wrong(
+                "no mysqld on the old primary's host before the new one takes writes",
+                &self.daemon.log_text(),
+            ));
+        }
         let new_primary = if first.server == self.cluster.server(1).name() {
             1
         } else {
@@ -110,6 +149,9 @@ impl Watched {
         if loss == Loss::HostFrozen {
             // Its clients wait for an answer that never comes.
             self.cluster.primary().kill()?;
+        }
+        if loss == Loss::HostCut {
+            self.links()?.refuse(Host::Client, partition::PRIMARY);
         }
         let written = load.finish().await;
         let name = crate::sandbox::deployment::server_name(self.cluster.server(new_primary));
@@ -124,6 +166,10 @@ impl Watched {
             new_primary,
             acknowledged: written.acknowledged.len(),
         })
+    }
+
+    fn links(&self) -> Result<&Links, SandboxError> {
+        self.cluster.links().ok_or_else(|| wrong("relays", "none"))
     }
 
     fn explained(&self, error: SandboxError) -> SandboxError {
@@ -156,7 +202,7 @@ impl Watched {
             let only_the_last = lost
                 .iter()
                 .all(|id| rows.range(id..&end_of_session(*id)).next().is_none());
-            let excused = loss == Loss::HostFrozen && only_the_last;
+            let excused = loss.takes_the_log() && only_the_last;
             if !lost.is_empty() && !excused {
                 let lost = lost.len();
                 return Err(differs(format!(
@@ -168,6 +214,15 @@ impl Watched {
             }
         }
         Ok(())
+    }
+}
+
+/// An error of something that is not as it must be.
+pub(crate) fn wrong(wanted: &str, seen: &str) -> SandboxError {
+    SandboxError::Wait {
+        what: wanted.to_owned(),
+        waited: Duration::ZERO,
+        seen: seen.to_owned(),
     }
 }
 

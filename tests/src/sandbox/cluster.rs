@@ -14,10 +14,12 @@ use super::dialect::{Channel, Start};
 use super::error::SandboxError;
 use super::fetch::ServerKind;
 use super::gate::{Gate, Mode, StreamPoint};
+use super::links::{Host, Links};
 use super::network::Network;
 use super::options::ServerOptions;
 use super::replica::{self, LogPlace};
 use super::server::{Server, ServerSpec};
+use super::stall::StallingDisk;
 
 /// How replicas follow the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,10 @@ pub struct ClusterSpec {
     pub server_options: Vec<(usize, ServerOptions)>,
     /// Databases that are there before replication begins, on each server and in no binary log.
     pub databases: Vec<String>,
+    /// All connections between hosts pass relays; what chance decides there comes from this seed.
+    pub relays: Option<u64>,
+    /// The primary's data directory can be made to stand still; its binary log is elsewhere then.
+    pub stalling_disk: bool,
 }
 
 impl ClusterSpec {
@@ -57,7 +63,23 @@ impl ClusterSpec {
             options: ServerOptions::new(),
             server_options: Vec::new(),
             databases: Vec::new(),
+            relays: None,
+            stalling_disk: false,
         }
+    }
+
+    /// With a primary whose data disk can be made to stand still, see [`StallingDisk`]; its binary log is elsewhere.
+    #[must_use]
+    pub fn stalling_disk(mut self) -> Self {
+        self.stalling_disk = true;
+        self
+    }
+
+    /// With relays on all links between hosts, see [`Links`].
+    #[must_use]
+    pub fn relays(mut self, seed: u64) -> Self {
+        self.relays = Some(seed);
+        self
     }
 
     /// With this many replicas.
@@ -99,11 +121,15 @@ impl ClusterSpec {
 
 /// Added to a host's number for the address behind its gate.
 const HIDDEN: u8 = 100;
+/// Added to a host's number for the address of its gate where a relay has the public one.
+const RELAYED_GATE: u8 = 150;
 
 /// Servers in one temporary folder and one loopback network. All end when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     // Declared before the folder: fields are dropped in order, and servers must end before their files go.
+    stalling_disk: Option<StallingDisk>,
+    links: Option<Links>,
     gates: Vec<Gate>,
     servers: Vec<Server>,
     network: Network,
@@ -140,6 +166,7 @@ impl Cluster {
             .prefix("mha-")
             .tempdir()
             .map_err(SandboxError::io("create a folder in", &scratch))?;
+        let mut stalling_disk = None;
         let mut specs = Vec::new();
         for number in 0..=spec.replicas {
             let address = network.host(number + 1);
@@ -153,7 +180,17 @@ impl Cluster {
             {
                 options = options.with(extra);
             }
+            let mut environment = Vec::new();
+            if spec.stalling_disk && number == 0 {
+                let binlogs = dir.path().join("binlogs");
+                std::fs::create_dir(&binlogs).map_err(SandboxError::io("create", &binlogs))?;
+                options = options.set("log-bin", binlogs.join("mysql-bin").display());
+                let disk = StallingDisk::make(dir.path(), &dir.path().join("db1/data"))?;
+                environment = disk.environment();
+                stalling_disk = Some(disk);
+            }
             specs.push(ServerSpec {
+                environment,
                 kind: spec.kind,
                 name: format!("db{}", number + 1),
                 parent: dir.path().to_owned(),
@@ -165,12 +202,22 @@ impl Cluster {
             });
         }
         let servers = try_join_all(specs.into_iter().map(Server::create)).await?;
-        let gates = try_join_all(servers.iter().map(|server| {
+        let links = spec.relays.map(|seed| Links::new(dir.path(), seed));
+        let mut gates = Vec::new();
+        for (number, server) in servers.iter().enumerate() {
             let at = |address: Ipv4Addr| SocketAddr::from((address, server.port()));
-            Gate::start(at(server.address()), at(server.bind_address()))
-        }))
-        .await?;
+            let mut door = at(server.address());
+            if let Some(links) = &links {
+                let behind = u8::try_from(number + 1).unwrap_or(u8::MAX - RELAYED_GATE);
+                let gate = at(network.host(behind + RELAYED_GATE));
+                links.relay(door, gate, Host::Server(number)).await?;
+                door = gate;
+            }
+            gates.push(Gate::start(door, at(server.bind_address())).await?);
+        }
         Ok(Self {
+            stalling_disk,
+            links,
             gates,
             servers,
             network,
@@ -278,6 +325,24 @@ impl Cluster {
         &self.gates[number]
     }
 
+    /// The network between the hosts, if it was asked for.
+    pub fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
+    }
+
+    /// The primary's data disk, if it was asked for.
+    pub fn stalling_disk(&self) -> Option<&StallingDisk> {
+        self.stalling_disk.as_ref()
+    }
+
+    fn close(&self, number: usize) {
+        self.gate(number).set_mode(Mode::Refusing);
+        if let Some(links) = &self.links {
+            let server = self.server(number);
+            links.listening((server.address(), server.port()).into(), false);
+        }
+    }
+
     /// From now on the replica with this number receives nothing of the primary's log that ends beyond `place`.
     pub fn hold(&self, number: usize, place: &LogPlace) {
         self.gate(0).hold(
@@ -302,14 +367,14 @@ impl Cluster {
     /// `kill -9` of the server with this number; its host refuses connections from then on.
     pub fn crash(&self, number: usize) -> Result<(), SandboxError> {
         self.server(number).kill()?;
-        self.gate(number).set_mode(Mode::Refusing);
+        self.close(number);
         Ok(())
     }
 
     /// SIGTERM to the server with this number; its host refuses connections from then on.
     pub async fn shut_down(&self, number: usize) -> Result<(), SandboxError> {
         self.server(number).stop().await?;
-        self.gate(number).set_mode(Mode::Refusing);
+        self.close(number);
         Ok(())
     }
 }

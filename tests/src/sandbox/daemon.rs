@@ -122,6 +122,16 @@ impl Daemon {
         Ok(self.process.wait(LIMIT).await?.code())
     }
 
+    /// SIGSTOP.
+    pub fn freeze(&self) -> Result<(), SandboxError> {
+        self.process.freeze()
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<(), SandboxError> {
+        self.process.thaw()
+    }
+
     /// SIGKILL.
     pub fn kill(self) -> Result<(), SandboxError> {
         self.process.kill()

@@ -23,6 +23,7 @@ use super::binaries::{self, Binaries};
 use super::cluster::Cluster;
 use super::error::SandboxError;
 use super::launch::{Launch, Process};
+use super::links::Host;
 use super::server::Server;
 use super::tool::{self, Finished};
 use super::wait::{self, Look};
@@ -95,11 +96,15 @@ pub struct Agent {
     name: String,
     /// What it calls its server.
     server: String,
+    /// Where others reach it.
     address: SocketAddr,
+    /// Where it listens: elsewhere if a relay has the address.
+    listen: SocketAddr,
     config: PathBuf,
     state_dir: PathBuf,
     log: PathBuf,
     program: PathBuf,
+    environment: Vec<(String, String)>,
     process: Mutex<Option<Process>>,
 }
 
@@ -168,7 +173,19 @@ impl Deployment {
             )
             .await?;
             let port = cluster.network().port(server.address())?;
-            agents.push(Agent::configure(&dir, server, port, &binaries.agent)?);
+            let mut listen = SocketAddr::from((server.address(), port));
+            if let Some(links) = cluster.links() {
+                let public = listen;
+                listen.set_ip(server.bind_address().into());
+                links
+                    .relay(public, listen, Host::Server(agents.len()))
+                    .await?;
+            }
+            let mut agent = Agent::configure(&dir, server, listen, &binaries.agent)?;
+            if let Some(disk) = cluster.stalling_disk().filter(|_| agents.is_empty()) {
+                agent.environment = disk.environment();
+            }
+            agents.push(agent);
         }
         let manager_config = dir.join("manager.yaml");
         write_yaml(
@@ -464,7 +481,7 @@ impl Agent {
     fn configure(
         dir: &Path,
         server: &Server,
-        port: u16,
+        listen: SocketAddr,
         program: &Path,
     ) -> Result<Self, SandboxError> {
         let name = server.name().to_owned();
@@ -473,13 +490,13 @@ impl Agent {
         let replication = dir.join(format!("{name}.replication.password"));
         write_private(&own, AGENT.password)?;
         write_private(&replication, REPLICATION.password)?;
-        let address = SocketAddr::from((server.address(), port));
+        let address = SocketAddr::from((server.address(), listen.port()));
         let config = dir.join(format!("{name}.yaml"));
         write_yaml(
             &config,
             &json!({
                 "name": name,
-                "listen": address.to_string(),
+                "listen": listen.to_string(),
                 "state_dir": state_dir,
                 "tls": tls(dir, &name),
                 "servers": [{
@@ -498,10 +515,12 @@ impl Agent {
             name,
             server: server_name(server),
             address,
+            listen,
             config,
             state_dir,
             log,
             program: program.to_owned(),
+            environment: Vec::new(),
             process: Mutex::new(None),
         })
     }
@@ -516,7 +535,7 @@ impl Agent {
             name: format!("agent of {}", self.name),
             program: self.program.clone(),
             arguments: vec!["run".into(), "--config".into(), self.config.clone().into()],
-            environment: Vec::new(),
+            environment: self.environment.clone(),
             log: self.log.clone(),
         })?);
         wait::until(
@@ -528,7 +547,7 @@ impl Agent {
                 {
                     return Err(process.not_ready(Process::describe(status)));
                 }
-                match tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(self.address))
+                match tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(self.listen))
                     .await
                 {
                     Ok(Ok(_)) => Ok(Look::Done(())),
@@ -590,7 +609,7 @@ impl Agent {
         self.slot().as_ref().map(Process::pid)
     }
 
-    /// Where it listens.
+    /// Where others reach it.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

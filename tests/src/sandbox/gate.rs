@@ -50,6 +50,8 @@ pub enum Mode {
     Refusing,
     /// Keeps them and moves no byte.
     Silent,
+    /// Ends them and answers new ones with error 1129, as a server does that has blocked the caller's host.
+    Blocking,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -119,11 +121,15 @@ async fn serve(
     let mut listener = Some(first);
     // Aborts all connections when the gate is dropped.
     let mut connections = JoinSet::new();
+    let mut last = Mode::Open;
     loop {
         let mode = state.borrow_and_update().mode;
+        if mode != last && matches!(mode, Mode::Refusing | Mode::Blocking) {
+            connections.abort_all();
+        }
+        last = mode;
         if mode == Mode::Refusing {
             listener = None;
-            connections.abort_all();
         } else if listener.is_none() {
             // Nobody else takes the address: the network is ours. A failure shows as refused connections.
             listener = bind(public).await.ok();
@@ -148,7 +154,12 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     }
 }
 
-async fn connection(client: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+async fn connection(mut client: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+    if state.borrow().mode == Mode::Blocking {
+        // A caller that has gone misses nothing.
+        let _ = client.write_all(&blocked_packet()).await;
+        return;
+    }
     // Also a server that is gone must not be seen to be gone.
     not_silent(&mut state).await;
     // Either failing means the connection is over for both ends, which is all a gate can say.
@@ -184,6 +195,17 @@ async fn packet(from: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Resu
         from.read_exact(payload).await?;
     }
     Ok(())
+}
+
+/// What MySQL 5.6 sends instead of a greeting: header, 0xff, error number u16, text.
+fn blocked_packet() -> Vec<u8> {
+    const ER_HOST_IS_BLOCKED: u16 = 1129;
+    let text = b"Host '127.0.0.1' is blocked because of many connection errors; unblock with 'mysqladmin flush-hosts'";
+    let mut payload = vec![0xff];
+    payload.extend(ER_HOST_IS_BLOCKED.to_le_bytes());
+    payload.extend(text);
+    let length = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+    [vec![length, 0, 0, 0], payload].concat()
 }
 
 /// COM_BINLOG_DUMP: command 0x12, position u32, flags u16, server id u32, file name; COM_BINLOG_DUMP_GTID: command 0x1e,

@@ -49,6 +49,8 @@ pub struct ServerSpec {
     pub server_id: u32,
     /// Options on top of the sandbox's defaults.
     pub options: ServerOptions,
+    /// Environment variables on top of those that its line needs.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A server, running or not.
@@ -268,7 +270,11 @@ impl Server {
             name: self.spec.name.clone(),
             program,
             arguments,
-            environment: self.distribution.environment(),
+            environment: [
+                self.distribution.environment(),
+                self.spec.environment.clone(),
+            ]
+            .concat(),
             log: self.error_log(),
         })?);
         Ok(())

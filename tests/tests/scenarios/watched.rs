@@ -5,6 +5,7 @@ use std::time::Duration;
 use tests::sandbox::accounts::MONITOR;
 use tests::sandbox::daemon::Daemon;
 use tests::sandbox::deployment::{CLUSTER, DeploymentSpec, server_name};
+use tests::sandbox::gate::Mode;
 use tests::sandbox::slot::Slot;
 use tests::sandbox::wait::{self, Look};
 use tests::sandbox::{Cluster, ClusterSpec, SandboxError, ServerKind};
@@ -165,6 +166,36 @@ async fn a_server_that_hangs_is_killed_and_replaced() -> Outcome {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_data_disk_stands_still_is_killed_and_replaced() -> Outcome {
+    let _slot = Slot::take().await?;
+    let watched = Watched::prepare_for(ServerKind::MySql56, Loss::DiskStalled).await?;
+    let replaced = watched.lose_the_primary(Loss::DiskStalled).await?;
+    let text = watched.daemon.log_text();
+    assert!(
+        replaced.first_write < Duration::from_secs(20),
+        "{replaced:?}\n{text}"
+    );
+    let sentence = "is hung: its data disk completes no write, whatever it still answers";
+    assert!(text.contains(sentence), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_without_a_packet_is_replaced() -> Outcome {
+    let _slot = Slot::take().await?;
+    let watched = Watched::prepare_for(ServerKind::MariaDb1011, Loss::HostCut).await?;
+    let replaced = watched.lose_the_primary(Loss::HostCut).await?;
+    let text = watched.daemon.log_text();
+    assert!(
+        replaced.first_write < Duration::from_secs(20),
+        "{replaced:?}\n{text}"
+    );
+    let sentence = "is host dead: neither it nor its agent answer, and no replica reaches it";
+    assert!(text.contains(sentence), "{text}");
+    Ok(())
+}
+
 /// For a while nothing is done, and the manager says this.
 async fn left_alone(watched: &Watched, sentence: &str) -> Outcome {
     wait::until(sentence, SOON, || async {
@@ -207,6 +238,18 @@ async fn exhausted_connections_are_a_sign_of_life() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_host_is_a_sign_of_life() -> Outcome {
+    let spec = DeploymentSpec::default().monitor("ping_type", "CONNECT");
+    let (watched, _slot) = watched(ServerKind::MySql56, spec).await?;
+    watched.cluster.gate(0).set_mode(Mode::Blocking);
+    left_alone(
+        &watched,
+        "is alive: it answers the manager (it answers with error 1129",
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_global_read_lock_is_a_sign_of_life() -> Outcome {
     let spec = DeploymentSpec::default().monitor("ping_type", "INSERT");
     let (watched, _slot) = watched(ServerKind::MySql56, spec).await?;
@@ -228,7 +271,7 @@ async fn a_global_read_lock_is_a_sign_of_life() -> Outcome {
     .await?;
     let mut locker = watched.cluster.primary().admin().await?;
     locker.exec("FLUSH TABLES WITH READ LOCK").await?;
-    // Each upsert waits for the lock, and each time a query on a new connection is answered.
+    // Each upsert waits for the lock, and each time a query beside it is answered.
     tokio::time::sleep(LONG).await;
     assert_eq!(journals(&watched), 0, "{}", watched.daemon.log_text());
     assert_eq!(
@@ -239,6 +282,10 @@ async fn a_global_read_lock_is_a_sign_of_life() -> Outcome {
             .await?,
         "0"
     );
+    let text = watched.daemon.log_text();
+    let sentence =
+        "is alive: it answers the manager (it answers a query, and no write within 1000 ms";
+    assert!(text.contains(sentence), "{text}");
     locker.exec("UNLOCK TABLES").await?;
     watched
         .daemon
