@@ -174,6 +174,31 @@ fn terabytes_are_no_previous_gtids() {
     }
 }
 
+/// The setting of a file never changes: a description with another one is not that of the events before it, and hides
+/// nothing that describes them.
+#[test]
+fn a_description_of_another_file_is_not_that_of_what_came_before() {
+    let (_, mut writer, end) = received();
+    // Nothing is known any more; then a connection begins at the head of the file and skips what is there.
+    writer.append(&xid(1, Crc32));
+    writer.append(&rotate_to(1, 0, FLAG_ARTIFICIAL, "b.000001:4"));
+    writer.append(&xid(end.offset + 31, Crc32));
+    let description = format_description_body("5.6.24-log", 0, NoChecksum);
+    let format = EventType::FORMAT_DESCRIPTION;
+    writer.append(&event(format, 1, 0, 0, &description, Crc32));
+    let after = BinlogPosition::new(end.file.clone(), end.offset + 31);
+    let whole = StreamRange::new(pos("b.000001:4"), after.clone());
+    assert_eq!(survey(&writer).ranges, std::slice::from_ref(&whole));
+    let dir = tempfile::tempdir().unwrap();
+    let logs = RelayLogs::open(writer.write_to(dir.path()).unwrap(), ServerId(9), None).unwrap();
+    for range in [whole, StreamRange::new(end, after)] {
+        assert!(
+            matches!(logs.plan_cut(&range), Ok(CutPlan::Cut(_))),
+            "{range}"
+        );
+    }
+}
+
 #[test]
 fn a_file_of_which_nothing_was_received_is_missing() {
     let (_, mut writer, end) = received();

@@ -186,14 +186,15 @@ impl MapBuilder {
         });
     }
 
-    /// The primary's format description of the current file.
+    /// The primary's format description of the current file. While no position is known, that is no file received so far.
     pub(crate) fn set_format(&mut self, format: FormatRef) {
         self.origin = Some(format.header.server_id);
         self.format = Some(format.clone());
+        let in_its_file = self.at.is_some();
         if let Some(last) = self
             .pieces
             .last_mut()
-            .filter(|last| last.from == last.to || last.format.is_none())
+            .filter(|last| in_its_file && (last.from == last.to || last.format.is_none()))
         {
             last.format = Some(format);
             last.origin = self.origin;
