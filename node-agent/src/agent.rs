@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
 use crate::guard::{self, Guard};
-use crate::lease::{self, ServerLease};
+use crate::lease::{self, Assignment, ServerLease, Vouched};
 use crate::logs::keep::{self, RelayKeeper, RelayLocation};
 use crate::logs::store::SegmentStore;
 use crate::mysqld::configured::{self, Configured, Start};
@@ -48,6 +48,8 @@ pub struct Agent {
     pub boot_id: String,
     /// Who may change which cluster.
     pub epochs: EpochStore,
+    /// When it last vouched for a primary.
+    pub vouched: Vouched,
     /// Work in progress.
     pub flights: Flights,
     /// Segments.
@@ -106,6 +108,7 @@ impl Agent {
             tls,
             boot_id,
             epochs,
+            vouched: Vouched::default(),
             flights: Flights::default(),
             segments,
             servers,
@@ -157,6 +160,7 @@ impl Agent {
         let standing = Standing {
             guard: server.guard.told(&process),
             lease: server.lease.told(lease::vouches_for_itself(self, server)),
+            assignment: server.lease.assignment().and_then(|made| made.told()),
             held_down_by: server.fence.hold().map(|hold| hold.operation),
             // An unreadable epoch is told to whoever claims; here the cluster just has none.
             stored: self
@@ -176,6 +180,15 @@ impl Agent {
                 server.watch.nudge();
             }
         }
+    }
+
+    /// Who the primary of a cluster is, by the newest assignment of any of its servers here.
+    pub fn assignment(&self, cluster: &str) -> Option<Assignment> {
+        self.servers
+            .values()
+            .filter(|server| server.config.cluster == cluster)
+            .filter_map(|server| server.lease.assignment())
+            .max_by_key(|made| made.epoch)
     }
 
     /// Runs heavy disk work in a blocking task, a few at a time. `None` if the task was abandoned, which only a panic

@@ -3,8 +3,9 @@
 //! A server that was held down by a failover is deposed: from then on, also after its hold was released and after any number
 //! of restarts of agent and mysqld, it is made read-only as soon as its socket answers, and sessions of users without SUPER are
 //! ended. Two things lift that: `MakeWritable` of the present epoch, and the release of the hold by the very operation that
-//! held it, which undoes a failover that promoted nobody. A server whose lease was lost, or beside which another one was named
-//! the primary, is deposed as well.
+//! held it, which undoes what this operation did: an order of an earlier operation is in force again then. A server whose
+//! lease was lost, or beside which another one was named the primary, is deposed as well; the first only until its lease is
+//! held again ([`crate::lease`]).
 //!
 //! Guarantees: the order is on disk before a hold is released, so a crash of the agent forgets nothing; an order that cannot be
 //! read is an error of the start, never an absent one. What it cannot do: between the moment mysqld accepts connections and the
@@ -54,6 +55,9 @@ pub struct Deposed {
     /// What happened.
     #[serde(default)]
     pub cause: Cause,
+    /// The order of another operation that was in force before, and is again if this one is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<Deposed>>,
 }
 
 /// What deposed a server.
@@ -94,6 +98,8 @@ pub enum GuardError {
 pub struct Guard {
     path: PathBuf,
     state: Mutex<State>,
+    /// Held over each change on disk, so that the last one there is the order in force.
+    writer: tokio::sync::Mutex<()>,
     changed: Notify,
 }
 
@@ -106,6 +112,8 @@ struct State {
     suspended: bool,
     /// The process that was made read-only, and when.
     confirmed: Option<(u32, Moment)>,
+    /// Number of orders given so far: who lifts one must have seen the last.
+    given: u64,
 }
 
 impl Guard {
@@ -121,6 +129,7 @@ impl Guard {
                 operation: hold.operation.clone(),
                 epoch: hold.epoch,
                 cause: Cause::HeldDown,
+                earlier: None,
             })
         });
         Ok(Self {
@@ -130,7 +139,9 @@ impl Guard {
                 since: clock::now(),
                 suspended: false,
                 confirmed: None,
+                given: 0,
             }),
+            writer: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -145,30 +156,33 @@ impl Guard {
         self.lock().told(process.running_pid())
     }
 
-    /// Keeps the server read-only, from now on in this run of the agent, and for good when this returns; an order of a newer
-    /// epoch stays.
+    /// Whether the process that runs was made read-only by the order in force.
+    pub fn is_carried_out(&self, process: &Process) -> bool {
+        let state = self.lock();
+        let running = process.running_pid();
+        state.order.is_some()
+            && state
+                .confirmed
+                .is_some_and(|(of, _)| running.is_some_and(|pid| pid == of))
+    }
+
+    /// Keeps the server read-only: in this run of the agent from the call on, for good when the answer is there. An order of a
+    /// newer epoch stays, and one that a lease cannot lift is not replaced by the loss of a lease.
     ///
     /// # Errors
     /// See [`GuardError`]; the order is in force until the agent ends.
-    pub async fn depose(self: &Arc<Self>, order: Deposed) -> Result<(), GuardError> {
-        if self.order().is_some_and(|known| known.epoch > order.epoch) {
-            return Ok(());
-        }
-        // Before the disk, which may be what is broken.
-        let stored = order.clone();
-        {
-            let mut state = self.lock();
-            if state.order.as_ref() != Some(&order) {
-                state.order = Some(order);
-                (state.since, state.confirmed) = (clock::now(), None);
-            }
-        }
-        self.changed.notify_one();
+    #[must_use = "the order is not on disk yet"]
+    pub fn depose(
+        self: &Arc<Self>,
+        order: Deposed,
+    ) -> impl Future<Output = Result<(), GuardError>> + Send + use<> {
         let guard = Arc::clone(self);
-        tokio::task::spawn_blocking(move || durable::write_json(&guard.path, &stored))
-            .await
-            .map_err(|_| GuardError::Abandoned)??;
-        Ok(())
+        // Before the disk, which may be what is broken.
+        let changed = self.lock().put(order);
+        if changed {
+            self.changed.notify_one();
+        }
+        async move { guard.store().await }
     }
 
     /// The operation that deposed the server undoes what it did; `false` if it was another one, or none.
@@ -176,13 +190,17 @@ impl Guard {
     /// # Errors
     /// The order could not be removed and stays in force.
     pub async fn pardon(self: &Arc<Self>, operation: &str) -> Result<bool, GuardError> {
-        let undoes =
-            |order: Deposed| order.operation == operation && order.cause == Cause::HeldDown;
-        if !self.order().is_some_and(undoes) {
-            return Ok(false);
-        }
-        self.remove().await?;
-        Ok(true)
+        let given = {
+            let state = self.lock();
+            let undoes = state.order.as_ref().is_some_and(|order| {
+                order.operation == operation && order.cause == Cause::HeldDown
+            });
+            if !undoes {
+                return Ok(false);
+            }
+            state.given
+        };
+        self.lift(given, true).await
     }
 
     /// Stands aside while a call of this epoch makes the server writable; takes up again when the answer is dropped, unless
@@ -201,15 +219,52 @@ impl Guard {
             });
         }
         state.suspended = true;
-        Ok(Aside(Arc::clone(self)))
+        Ok(Aside {
+            given: state.given,
+            guard: Arc::clone(self),
+        })
     }
 
-    async fn remove(self: &Arc<Self>) -> Result<(), GuardError> {
+    /// Makes the disk hold what is in force.
+    async fn store(self: &Arc<Self>) -> Result<(), GuardError> {
+        let _writer = self.writer.lock().await;
+        self.write(self.order()).await
+    }
+
+    /// Lifts the order that was given as this number, back to an earlier one if `undo`; `false` if there was a newer one.
+    async fn lift(self: &Arc<Self>, given: u64, undo: bool) -> Result<bool, GuardError> {
+        let _writer = self.writer.lock().await;
+        let left = {
+            let state = self.lock();
+            if state.given != given {
+                return Ok(false);
+            }
+            let order = state.order.as_ref().filter(|_| undo);
+            order.and_then(|order| order.earlier.as_deref().cloned())
+        };
+        self.write(left.clone()).await?;
+        let is_last = {
+            let mut state = self.lock();
+            let is_last = state.given == given;
+            if is_last {
+                state.order = left;
+            }
+            is_last
+        };
+        if !is_last {
+            self.write(self.order()).await?;
+        }
+        Ok(is_last)
+    }
+
+    async fn write(self: &Arc<Self>, order: Option<Deposed>) -> Result<(), GuardError> {
         let guard = Arc::clone(self);
-        tokio::task::spawn_blocking(move || durable::remove(&guard.path))
-            .await
-            .map_err(|_| GuardError::Abandoned)??;
-        self.lock().order = None;
+        tokio::task::spawn_blocking(move || match order {
+            Some(order) => durable::write_json(&guard.path, &order),
+            None => durable::remove(&guard.path).map(drop),
+        })
+        .await
+        .map_err(|_| GuardError::Abandoned)??;
         Ok(())
     }
 
@@ -220,6 +275,31 @@ impl Guard {
 }
 
 impl State {
+    /// Puts an order in force, if nothing stronger is; `true` if that changes anything.
+    fn put(&mut self, mut order: Deposed) -> bool {
+        if let Some(known) = &self.order {
+            let lease_only = order.cause == Cause::LeaseLost && known.cause != Cause::LeaseLost;
+            if known.epoch > order.epoch || lease_only {
+                return false;
+            }
+            order.earlier = if known.operation == order.operation {
+                known.earlier.clone()
+            } else {
+                Some(Box::new(Deposed {
+                    earlier: None,
+                    ..known.clone()
+                }))
+            };
+            if *known == order {
+                return false;
+            }
+        }
+        self.order = Some(order);
+        (self.since, self.confirmed) = (clock::now(), None);
+        self.given += 1;
+        true
+    }
+
     /// The process that must be made read-only now.
     fn due(&self, process: &Process, read_only: Option<bool>) -> Option<u32> {
         let pid = process.running_pid()?;
@@ -254,25 +334,36 @@ impl State {
 
 /// The guard stands aside as long as this lives.
 #[derive(Debug)]
-pub struct Aside(Arc<Guard>);
+pub struct Aside {
+    guard: Arc<Guard>,
+    given: u64,
+}
 
 impl Aside {
-    /// The server is writable: the order is lifted.
+    /// The server is writable: the order that was in force when the guard stood aside is lifted. `false` if a newer one came
+    /// meanwhile: it is carried out.
     ///
     /// # Errors
     /// It could not be removed from the disk and is in force again: the call is to be repeated.
-    pub async fn for_good(self) -> Result<(), GuardError> {
-        if self.0.order().is_some() {
-            self.0.remove().await?;
+    pub async fn for_good(self) -> Result<bool, GuardError> {
+        let (given, ordered) = {
+            let state = self.guard.lock();
+            (state.given, state.order.is_some())
+        };
+        if given != self.given {
+            return Ok(false);
         }
-        Ok(())
+        if !ordered {
+            return Ok(true);
+        }
+        self.guard.lift(self.given, false).await
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.0.lock().suspended = false;
-        self.0.changed.notify_one();
+        self.guard.lock().suspended = false;
+        self.guard.changed.notify_one();
     }
 }
 
@@ -305,11 +396,10 @@ pub async fn enforce(server: Arc<LocalServer>, stop: CancellationToken) {
             Ok(done) => {
                 last_trouble.clear();
                 server.guard.lock().confirmed = Some((pid, clock::now()));
-                server.watch.is_read_only();
+                server.watch.is_read_only(true);
                 tracing::warn!(
                     server = server.config.name,
                     pid,
-                    was_read_only = done.was_read_only,
                     sessions_ended = done.ended,
                     took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                     "deposed server kept read-only"

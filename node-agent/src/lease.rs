@@ -8,33 +8,37 @@
 //! A lease belongs to an assignment, which a manager makes with the present epoch and which is on disk before it is answered.
 //! An agent that granted a newer claim vouches for the older assignment no more, also not its own. After a restart the agent
 //! begins with a fresh lease: a server whose agent is not running has no one to end it in any case.
+//!
+//! A lost lease that is regained opens what its loss closed ([`reopen`]); the same rules open a primary that was restarted
+//! with `read_only=1` in its configuration, with or without a lease.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proto::lease::{AssignOrder, FEWEST_AGENTS};
+use proto::lease::{AssignOrder, Assigned, FEWEST_AGENTS, LeaseAgent};
 use proto::watch::{self, LeaseState, Moment};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use self::machine::{Machine, Standing};
+use self::reopen::SeenProcess;
 use crate::agent::{Agent, LocalServer};
-use crate::guard::{Cause, Deposed};
 use crate::state::durable::{self, DurableError};
 use crate::state::epoch::StoredEpoch;
 use crate::watch::clock;
 
+mod keep;
 mod machine;
+mod reopen;
 mod vouch;
+mod vouched;
 
 #[cfg(test)]
 mod tests;
 
-/// How often the end of a lease is looked for: timers stand still in a suspended host, the lease does not.
-const LOOK: Duration = Duration::from_millis(20);
+pub use keep::run;
+pub use vouched::Vouched;
 
 /// Who the primary is, as it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,19 @@ pub struct Assignment {
     pub epoch: u64,
     /// All agents of the cluster, this one included.
     pub agents: Vec<AgentAddress>,
+    /// The manager whose word holds the lease up; empty where nobody's does.
+    #[serde(default)]
+    pub manager: String,
+    /// With a lease, where there are enough agents for one.
+    #[serde(default = "with_lease")]
+    pub lease: bool,
+    /// The process of the primary's mysqld that was seen last, while this server was the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<SeenProcess>,
+}
+
+fn with_lease() -> bool {
+    true
 }
 
 /// An agent, as the others dial it.
@@ -74,7 +91,31 @@ impl From<&AssignOrder> for Assignment {
                     address: agent.address.clone(),
                 })
                 .collect(),
+            manager: order.manager.clone(),
+            lease: order.lease,
+            seen: None,
         }
+    }
+}
+
+impl Assignment {
+    /// As it is told; `None` for one without an epoch, which nobody can have made.
+    pub fn told(&self) -> Option<Assigned> {
+        Some(Assigned {
+            primary: self.primary.clone(),
+            epoch: self.epoch.try_into().ok()?,
+            operation: self.operation.clone(),
+            manager: self.manager.clone(),
+            lease: self.lease,
+            agents: self
+                .agents
+                .iter()
+                .map(|agent| LeaseAgent {
+                    name: agent.name.clone(),
+                    address: agent.address.clone(),
+                })
+                .collect(),
+        })
     }
 }
 
@@ -85,6 +126,8 @@ pub struct ServerLease {
     agent: String,
     path: PathBuf,
     state: Mutex<State>,
+    /// Held over each write to disk, so that the last one written is the one in force.
+    writer: tokio::sync::Mutex<()>,
     changed: Notify,
 }
 
@@ -99,6 +142,8 @@ struct State {
 #[derive(Debug)]
 struct Active {
     machine: Machine,
+    /// Its end closes the server. Without, it only tells whether the server still is the primary.
+    enforced: bool,
     since: Moment,
     lost: Option<Moment>,
 }
@@ -116,6 +161,7 @@ impl ServerLease {
             agent: agent.to_owned(),
             path,
             state: Mutex::default(),
+            writer: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         };
         lease.begin(assignment);
@@ -129,7 +175,10 @@ impl ServerLease {
 
     /// Whether this server has a lease, held or lost.
     pub fn is_active(&self) -> bool {
-        self.lock().active.is_some()
+        self.lock()
+            .active
+            .as_ref()
+            .is_some_and(|active| active.enforced)
     }
 
     /// Stores who the primary is; a lease begins if it is this server. Returns the assignment before.
@@ -138,17 +187,40 @@ impl ServerLease {
     /// It could not be stored; the one before stays in force.
     pub async fn assign(
         self: &Arc<Self>,
-        assignment: Assignment,
+        mut assignment: Assignment,
     ) -> Result<Option<Assignment>, DurableError> {
-        let lease = Arc::clone(self);
-        let stored = assignment.clone();
-        let path = self.path.clone();
-        tokio::task::spawn_blocking(move || durable::write_json(&lease.path, &stored))
-            .await
-            .map_err(|error| DurableError::io("write", &path)(std::io::Error::other(error)))??;
+        let _writer = self.writer.lock().await;
         let before = self.assignment();
+        // A server that goes on as the primary is known as before; what it was as an earlier one means nothing.
+        assignment.seen = before
+            .as_ref()
+            .filter(|before| before.primary == self.server && assignment.primary == self.server)
+            .and_then(|before| before.seen.clone());
+        self.store(&assignment).await?;
         self.begin(Some(assignment));
         Ok(before)
+    }
+
+    async fn store(self: &Arc<Self>, assignment: &Assignment) -> Result<(), DurableError> {
+        let lease = Arc::clone(self);
+        let stored = assignment.clone();
+        tokio::task::spawn_blocking(move || durable::write_json(&lease.path, &stored))
+            .await
+            .map_err(|error| DurableError::io("write", &self.path)(std::io::Error::other(error)))?
+    }
+
+    /// Remembers what was seen of the primary's process, unless another assignment was made meanwhile.
+    async fn note(self: &Arc<Self>, epoch: u64, seen: SeenProcess) -> Result<(), DurableError> {
+        let _writer = self.writer.lock().await;
+        let made = {
+            let mut state = self.lock();
+            let Some(made) = state.assignment.as_mut().filter(|a| a.epoch == epoch) else {
+                return Ok(());
+            };
+            made.seen = Some(seen);
+            made.clone()
+        };
+        self.store(&made).await
     }
 
     /// The server was made writable by the present epoch: its lease begins anew.
@@ -161,9 +233,10 @@ impl ServerLease {
         let mut state = self.lock();
         state.active = assignment
             .as_ref()
-            .filter(|made| made.primary == self.server && made.agents.len() >= FEWEST_AGENTS)
+            .filter(|made| made.primary == self.server)
             .map(|made| Active {
                 machine: Machine::new(self.peers(made).map(|p| p.name.clone()), clock::boottime()),
+                enforced: made.lease && made.agents.len() >= FEWEST_AGENTS,
                 since: clock::now(),
                 lost: None,
             });
@@ -199,7 +272,7 @@ impl ServerLease {
     /// Looks whether the lease has ended: the assignment if that is news.
     fn ended(&self, own: bool) -> Option<Assignment> {
         let mut state = self.lock();
-        let active = state.active.as_mut()?;
+        let active = state.active.as_mut().filter(|active| active.enforced)?;
         let standing = active.machine.look(clock::boottime(), own);
         let news = matches!(standing, Standing::Lost { .. }) && active.lost.is_none();
         if news {
@@ -208,11 +281,35 @@ impl ServerLease {
         news.then(|| state.assignment.clone()).flatten()
     }
 
+    /// Whether a lost lease is held again: the assignment if that is news.
+    fn regained(&self, own: bool) -> Option<Assignment> {
+        let mut state = self.lock();
+        let active = state.active.as_mut().filter(|a| a.lost.is_some())?;
+        if !active.machine.regain(clock::boottime(), own) {
+            return None;
+        }
+        (active.lost, active.since) = (None, clock::now());
+        state.assignment.clone()
+    }
+
+    /// Whether the server has no lease or holds it, and when somebody who counts last held it for the primary.
+    fn standing(&self, own: bool) -> (bool, Option<Duration>) {
+        let now = clock::boottime();
+        let mut state = self.lock();
+        let Some(active) = &mut state.active else {
+            return (true, None);
+        };
+        let evidence = active.machine.evidence(now, own);
+        let held =
+            active.lost.is_none() && matches!(active.machine.look(now, own), Standing::Held { .. });
+        (held || !active.enforced, evidence)
+    }
+
     /// What is told of it; `own`: this agent itself vouches.
     pub fn told(&self, own: bool) -> watch::Lease {
         let now = clock::boottime();
         let mut state = self.lock();
-        let Some(active) = &mut state.active else {
+        let Some(active) = state.active.as_mut().filter(|active| active.enforced) else {
             return watch::Lease {
                 state: LeaseState::Off,
                 vouching: 0,
@@ -281,69 +378,4 @@ pub fn vouches_for_itself(agent: &Agent, server: &LocalServer) -> bool {
         .epochs
         .stored(&server.config.cluster)
         .is_ok_and(|stored| vouches(&stored, Some(&known), &known.primary, known.epoch).is_ok())
-}
-
-/// Keeps the lease of a server, and ends its writing when the lease has ended, until `stop`.
-pub async fn run(agent: Arc<Agent>, server: Arc<LocalServer>, stop: CancellationToken) {
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut vouching: Option<(u64, CancellationToken)> = None;
-    let mut last = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = server.lease.changed.notified() => {}
-            _ = look.tick() => {}
-        }
-        let (generation, active) = {
-            let state = server.lease.lock();
-            (state.generation, state.active.is_some())
-        };
-        if vouching.as_ref().map(|(of, _)| *of) != Some(generation) {
-            if let Some((_, old)) = vouching.take() {
-                old.cancel();
-            }
-            let token = stop.child_token();
-            if active {
-                vouch::start(&agent, &server, generation, &token);
-            }
-            vouching = Some((generation, token));
-        }
-        let own = vouches_for_itself(&agent, &server);
-        if let Some(made) = server.lease.ended(own) {
-            tracing::error!(
-                server = server.config.name,
-                epoch = made.epoch,
-                "the lease is lost: neither the manager nor a majority of the agents is heard; the server is made read-only"
-            );
-            let order = Deposed {
-                operation: made.operation,
-                epoch: made.epoch,
-                cause: Cause::LeaseLost,
-            };
-            // In force at once; a disk that does not take it must not stop this task.
-            let guard = Arc::clone(&server.guard);
-            tokio::spawn(async move {
-                if let Err(error) = guard.depose(order).await {
-                    tracing::error!(
-                        error = crate::error::chain(&error),
-                        "in force until the agent ends"
-                    );
-                }
-            });
-        }
-        let told = server.lease.told(own);
-        let facts = (
-            std::mem::discriminant(&told.state),
-            told.vouching,
-            told.agents,
-            told.manager_heard,
-        );
-        if last.replace(facts) != Some(facts) {
-            server.watch.nudge();
-        }
-    }
-    if let Some((_, token)) = vouching {
-        token.cancel();
-    }
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::lease::Assigned;
 use proto::watch::{
     Cause, Disk, DiskState, Guard, Lease, Moment, Process, Socket, SocketState, Sql, SqlState,
     Watched,
@@ -64,6 +65,8 @@ pub struct Standing {
     pub guard: Guard,
     /// Its lease.
     pub lease: Lease,
+    /// Who the primary is.
+    pub assignment: Option<Assigned>,
     /// Operation for which mysqld is held down.
     pub held_down_by: Option<String>,
     /// What is stored of the cluster.
@@ -151,8 +154,9 @@ impl ServerWatch {
     }
 
     /// The agent made it so.
-    pub fn is_read_only(&self) {
-        self.facts.send_modify(|facts| facts.read_only = Some(true));
+    pub fn is_read_only(&self, read_only: bool) {
+        self.facts
+            .send_modify(|facts| facts.read_only = Some(read_only));
     }
 
     /// The whole state for the wire.
@@ -182,6 +186,7 @@ impl ServerWatch {
             operation: standing.stored.holder.map(|holder| holder.operation),
             guard: standing.guard,
             lease: standing.lease,
+            assignment: standing.assignment,
         }
     }
 }

@@ -12,6 +12,23 @@ pub const TTL: Duration = Duration::from_millis(1500);
 /// From so many agents on a primary has a lease.
 pub const FEWEST_AGENTS: usize = 3;
 
+/// Who the primary is, as an agent has stored it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// Server name of the primary.
+    pub primary: String,
+    /// Epoch of the operation that said so.
+    pub epoch: NonZeroU64,
+    /// That operation.
+    pub operation: String,
+    /// The manager whose word holds the lease up; empty where nobody's does.
+    pub manager: String,
+    /// The primary's agent was told to hold a lease.
+    pub lease: bool,
+    /// All agents of the cluster.
+    pub agents: Vec<LeaseAgent>,
+}
+
 /// An agent, as the others dial it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseAgent {
@@ -30,6 +47,10 @@ pub struct AssignOrder {
     pub primary: String,
     /// All agents of the cluster; names are unique.
     pub agents: Vec<LeaseAgent>,
+    /// The manager whose word holds the lease up.
+    pub manager: String,
+    /// With a lease, where there are enough agents for one.
+    pub lease: bool,
 }
 
 /// A validated `RenewLeaseRequest`.
@@ -45,6 +66,8 @@ pub struct RenewOrder {
     pub boot_id: String,
     /// When the agent sent the newest state that the manager received.
     pub seen: Duration,
+    /// The manager.
+    pub manager: String,
 }
 
 /// A validated `VouchRequest`.
@@ -62,6 +85,58 @@ fn epoch(number: u64, field: &'static str) -> Result<NonZeroU64, ConvertError> {
     NonZeroU64::new(number).ok_or_else(|| ConvertError::new(field, "missing"))
 }
 
+impl TryFrom<v1::LeaseAgent> for LeaseAgent {
+    type Error = ConvertError;
+
+    fn try_from(agent: v1::LeaseAgent) -> Result<Self, ConvertError> {
+        Ok(Self {
+            name: name(agent.name, "LeaseAgent.name")?,
+            address: name(agent.address, "LeaseAgent.address")?,
+        })
+    }
+}
+
+impl From<&LeaseAgent> for v1::LeaseAgent {
+    fn from(agent: &LeaseAgent) -> Self {
+        Self {
+            name: agent.name.clone(),
+            address: agent.address.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Assignment> for Assigned {
+    type Error = ConvertError;
+
+    fn try_from(a: v1::Assignment) -> Result<Self, ConvertError> {
+        Ok(Self {
+            primary: name(a.primary, "Assignment.primary")?,
+            epoch: epoch(a.epoch, "Assignment.epoch")?,
+            operation: a.operation,
+            manager: a.manager,
+            lease: a.lease,
+            agents: a
+                .agents
+                .into_iter()
+                .map(LeaseAgent::try_from)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Assigned> for v1::Assignment {
+    fn from(a: &Assigned) -> Self {
+        Self {
+            primary: a.primary.clone(),
+            epoch: a.epoch.get(),
+            operation: a.operation.clone(),
+            manager: a.manager.clone(),
+            lease: a.lease,
+            agents: a.agents.iter().map(Into::into).collect(),
+        }
+    }
+}
+
 impl TryFrom<v1::AssignPrimaryRequest> for AssignOrder {
     type Error = ConvertError;
 
@@ -69,12 +144,7 @@ impl TryFrom<v1::AssignPrimaryRequest> for AssignOrder {
         let agents = r
             .agents
             .into_iter()
-            .map(|agent| {
-                Ok(LeaseAgent {
-                    name: name(agent.name, "LeaseAgent.name")?,
-                    address: name(agent.address, "LeaseAgent.address")?,
-                })
-            })
+            .map(LeaseAgent::try_from)
             .collect::<Result<Vec<_>, ConvertError>>()?;
         let names: BTreeSet<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
         // One that is listed twice would count twice towards a majority.
@@ -88,6 +158,8 @@ impl TryFrom<v1::AssignPrimaryRequest> for AssignOrder {
             context: convert(r.context, "AssignPrimaryRequest.context")?,
             primary: name(r.primary, "AssignPrimaryRequest.primary")?,
             agents,
+            manager: name(r.manager, "AssignPrimaryRequest.manager")?,
+            lease: !r.without_lease,
         })
     }
 }
@@ -97,14 +169,9 @@ impl From<&AssignOrder> for v1::AssignPrimaryRequest {
         Self {
             context: Some((&o.context).into()),
             primary: o.primary.clone(),
-            agents: o
-                .agents
-                .iter()
-                .map(|agent| v1::LeaseAgent {
-                    name: agent.name.clone(),
-                    address: agent.address.clone(),
-                })
-                .collect(),
+            agents: o.agents.iter().map(Into::into).collect(),
+            manager: o.manager.clone(),
+            without_lease: !o.lease,
         }
     }
 }
@@ -119,6 +186,7 @@ impl TryFrom<v1::RenewLeaseRequest> for RenewOrder {
             epoch: epoch(r.epoch, "RenewLeaseRequest.epoch")?,
             boot_id: r.boot_id,
             seen: Duration::from_millis(r.seen_boottime_ms),
+            manager: name(r.manager, "RenewLeaseRequest.manager")?,
         })
     }
 }
@@ -131,6 +199,7 @@ impl From<&RenewOrder> for v1::RenewLeaseRequest {
             epoch: o.epoch.get(),
             boot_id: o.boot_id.clone(),
             seen_boottime_ms: millis(o.seen),
+            manager: o.manager.clone(),
         }
     }
 }
@@ -176,6 +245,8 @@ mod tests {
             }),
             primary: "db2:3306".into(),
             agents: vec![agent("db1"), agent("db2"), agent("db3")],
+            manager: "m1".into(),
+            without_lease: false,
         }
     }
 
@@ -184,13 +255,14 @@ mod tests {
         let value = AssignOrder::try_from(assign()).unwrap();
         assert_eq!(v1::AssignPrimaryRequest::from(&value), assign());
         type Spoil = fn(&mut v1::AssignPrimaryRequest);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 7] = [
             ("context", |r| r.context = None),
             ("primary", |r| r.primary.clear()),
             ("agents", |r| r.agents.clear()),
             ("agents", |r| r.agents[1].name = "db1".into()),
             ("name", |r| r.agents[1].name.clear()),
             ("address", |r| r.agents[1].address.clear()),
+            ("manager", |r| r.manager.clear()),
         ];
         for (field, spoil) in cases {
             let mut wire = assign();
@@ -208,6 +280,7 @@ mod tests {
             epoch: 3,
             boot_id: "b".into(),
             seen_boottime_ms: 77,
+            manager: "m1".into(),
         };
         let value = RenewOrder::try_from(renew.clone()).unwrap();
         assert_eq!(v1::RenewLeaseRequest::from(&value), renew);

@@ -7,6 +7,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lease::Assigned;
+
 mod convert;
 #[cfg(test)]
 mod tests;
@@ -84,6 +86,8 @@ pub struct Watched {
     pub guard: Guard,
     /// The lease of a primary.
     pub lease: Lease,
+    /// Who the primary is, as the agent has stored it.
+    pub assignment: Option<Assigned>,
 }
 
 /// The mysqld process.
@@ -301,6 +305,7 @@ impl Watched {
             && self.held_down_by == other.held_down_by
             && (self.epoch, &self.operation) == (other.epoch, &other.operation)
             && self.guard == other.guard
+            && self.assignment == other.assignment
             && std::mem::discriminant(&self.lease.state)
                 == std::mem::discriminant(&other.lease.state)
             && self.lease.vouching == other.lease.vouching

@@ -284,6 +284,7 @@ impl v1::epoch_service_server::EpochService for FakeAgent {
                 s.holder = Some((request.operation, request.manager));
                 Ok(Response::new(v1::ClaimEpochResponse {
                     stored_epoch: s.epoch,
+                    ..Default::default()
                 }))
             } else {
                 let holder = s.holder.clone().map(|h| h.0).unwrap_or_default();

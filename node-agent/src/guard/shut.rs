@@ -1,15 +1,16 @@
 //! Making a running server read-only and ending the sessions that could still want to write.
 //!
-//! `SET GLOBAL read_only=1` waits for statements and commits under way, so sessions are ended beside it, again and again until
-//! it has come through. Sessions of users with SUPER (or what newer servers have for it) stay: `read_only` does not hold for
-//! them, and one of them is the operator's.
+//! `SET GLOBAL read_only=1` waits for statements and commits under way (a lock that a client holds, too), so sessions are ended
+//! beside it, from the first moment on and again and again until it has come through; from the moment it waits no new write
+//! begins. Sessions of users with SUPER (or what newer servers have for it) stay: one of them is the operator's. `read_only`
+//! does not hold for them; where the server has `super_read_only`, that does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::interval;
 
-use crate::mysqld::row::flag_of;
+use crate::mysqld::version::ServerVersion;
 use crate::mysqld::{Deadline, Endpoint, Row, Session, SqlError};
 
 /// How often sessions are ended while the statement waits.
@@ -24,8 +25,6 @@ const NO_CLIENTS: [&str; 3] = ["system user", "event_scheduler", "unauthenticate
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shut {
-    /// It was read-only already.
-    pub(super) was_read_only: bool,
     /// Sessions that were ended.
     pub(super) ended: usize,
 }
@@ -38,11 +37,12 @@ struct Connection {
     command: String,
 }
 
-/// The two sessions that it takes.
+/// The two sessions that it takes, and what must be known beforehand to act without a question.
 #[derive(Debug)]
 pub(super) struct Hands {
     setter: Session,
     killer: Session,
+    exempt: BTreeSet<String>,
 }
 
 impl Hands {
@@ -51,59 +51,73 @@ impl Hands {
     /// # Errors
     /// The server's or the connection's.
     pub(super) async fn open(endpoint: &Endpoint, deadline: Deadline) -> Result<Self, SqlError> {
+        let setter = Session::connect(endpoint, deadline.remaining()).await?;
+        let mut killer = Session::connect(endpoint, deadline.remaining()).await?;
+        let exempt = privileged(&mut killer, deadline).await?;
         Ok(Self {
-            setter: Session::connect(endpoint, deadline.remaining()).await?,
-            killer: Session::connect(endpoint, deadline.remaining()).await?,
+            setter,
+            killer,
+            exempt,
         })
     }
 
-    /// Whether both still answer.
+    /// Whether both still answer; learns anew whom `read_only` does not hold for.
     pub(super) async fn are_alive(&mut self, deadline: Deadline) -> bool {
-        self.setter.exec("DO 1", deadline.remaining()).await.is_ok()
-            && self.killer.exec("DO 1", deadline.remaining()).await.is_ok()
+        if self
+            .setter
+            .exec("DO 1", deadline.remaining())
+            .await
+            .is_err()
+        {
+            return false;
+        }
+        match privileged(&mut self.killer, deadline).await {
+            Ok(exempt) => {
+                self.exempt = exempt;
+                true
+            }
+            Err(_) => false,
+        }
     }
 
-    /// Makes the server read-only.
+    /// Makes the server read-only, and ends the sessions of clients: at once, until it has come through, and once more.
     ///
     /// # Errors
     /// The server's or the connection's. After a lost answer it may or may not be read-only: try again.
     pub(super) async fn shut(&mut self, deadline: Deadline) -> Result<Shut, SqlError> {
-        shut(&mut self.setter, &mut self.killer, deadline).await
-    }
-}
-
-async fn shut(
-    setter: &mut Session,
-    killer: &mut Session,
-    deadline: Deadline,
-) -> Result<Shut, SqlError> {
-    let was_read_only = setter
-        .query_value("SELECT @@GLOBAL.read_only", deadline.remaining())
-        .await?
-        .is_some_and(|text| flag_of(&text).unwrap_or(true));
-    let own = [setter.connection_id(), killer.connection_id()];
-    let exempt = privileged(killer, deadline).await?;
-    let mut ended = 0;
-    if !was_read_only {
-        let setting = setter.exec("SET GLOBAL read_only=1", deadline.remaining());
+        let Self {
+            setter,
+            killer,
+            exempt,
+        } = self;
+        let own = [setter.connection_id(), killer.connection_id()];
+        let statement = statement(setter.version());
+        let setting = setter.exec(statement, deadline.remaining());
         tokio::pin!(setting);
         let mut again = interval(AGAIN);
+        let mut ended = 0;
         loop {
             tokio::select! {
                 biased;
                 set = &mut setting => break set?,
                 _ = again.tick() => {
                     // Not cancelled by the other branch in the middle of a statement: it runs to its end here.
-                    ended += end_sessions(killer, &own, &exempt, deadline).await?;
+                    ended += end_sessions(killer, &own, exempt, deadline).await?;
                 }
             }
         }
+        ended += end_sessions(killer, &own, exempt, deadline).await?;
+        Ok(Shut { ended })
     }
-    ended += end_sessions(killer, &own, &exempt, deadline).await?;
-    Ok(Shut {
-        was_read_only,
-        ended,
-    })
+}
+
+/// `super_read_only`, which switches `read_only` on with it, came with MySQL 5.7.8.
+fn statement(version: &ServerVersion) -> &'static str {
+    if version.is_mysql_from(5, 7, 8) {
+        "SET GLOBAL super_read_only=1"
+    } else {
+        "SET GLOBAL read_only=1"
+    }
 }
 
 /// Names of users for whom `read_only` does not hold.
@@ -213,6 +227,20 @@ mod tests {
         .collect();
         let exempt = BTreeSet::from(["root".to_owned()]);
         assert_eq!(to_end(&connections, &[8], &exempt), [5, 6, 11]);
+    }
+
+    #[test]
+    fn who_has_super_is_kept_from_writing_where_the_server_can() {
+        for (version, expected) in [
+            ("5.6.24-log", "SET GLOBAL read_only=1"),
+            ("5.7.7-rc", "SET GLOBAL read_only=1"),
+            ("5.7.22", "SET GLOBAL super_read_only=1"),
+            ("8.4.3", "SET GLOBAL super_read_only=1"),
+            ("10.11.11-MariaDB", "SET GLOBAL read_only=1"),
+        ] {
+            let version = ServerVersion::parse(version).unwrap();
+            assert_eq!(statement(&version), expected, "{version:?}");
+        }
     }
 
     #[test]

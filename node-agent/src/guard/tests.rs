@@ -7,6 +7,7 @@ fn deposed(operation: &str, epoch: u64) -> Deposed {
         operation: operation.to_owned(),
         epoch,
         cause: Cause::HeldDown,
+        earlier: None,
     }
 }
 
@@ -25,6 +26,7 @@ fn each_process_is_made_read_only_once_and_again_if_it_is_writable() {
         since,
         suspended: false,
         confirmed: None,
+        given: 1,
     };
     let confirmed = State {
         confirmed: Some((7, since)),
@@ -104,9 +106,68 @@ async fn an_order_survives_a_restart_and_the_present_epoch_lifts_it() {
     );
     let aside = guard.stand_aside(3).unwrap();
     assert_eq!(guard.lock().due(&running(7), None), None);
-    aside.for_good().await.unwrap();
+    assert!(aside.for_good().await.unwrap());
     assert_eq!(guard.order(), None);
     assert_eq!(open().order(), None);
+    // An order that comes while the server is opened is not lifted with the one before.
+    guard.depose(deposed("op-4", 4)).await.unwrap();
+    let aside = guard.stand_aside(4).unwrap();
+    guard.depose(deposed("op-5", 5)).await.unwrap();
+    assert!(!aside.for_good().await.unwrap());
+    let kept = guard.order().unwrap();
+    assert_eq!((kept.operation.as_str(), kept.epoch), ("op-5", 5));
+    assert_eq!(open().order(), Some(kept));
+    assert_eq!(
+        guard.lock().due(&running(7), None),
+        Some(7),
+        "in force again"
+    );
+}
+
+#[tokio::test]
+async fn what_a_later_operation_undoes_is_only_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Arc::new(Guard::open(folder.path(), None).unwrap());
+    let guard = open();
+    // A failover replaced it; a later one holds it down once more, repeats that, finds nothing to do and lets go.
+    guard.depose(deposed("failover-1", 1)).await.unwrap();
+    for _ in 0..2 {
+        guard.depose(deposed("failover-2", 2)).await.unwrap();
+    }
+    assert_eq!(guard.order().unwrap().operation, "failover-2");
+    assert!(!guard.pardon("failover-1").await.unwrap());
+    assert!(guard.pardon("failover-2").await.unwrap());
+    assert_eq!(guard.order(), Some(deposed("failover-1", 1)));
+    assert_eq!(open().order(), Some(deposed("failover-1", 1)));
+    // The loss of a lease, which comes and goes, does not stand in for an order that stays.
+    let lost = Deposed {
+        cause: Cause::LeaseLost,
+        ..deposed("op-3", 3)
+    };
+    guard.depose(lost).await.unwrap();
+    assert_eq!(guard.order(), Some(deposed("failover-1", 1)));
+    // Who was named its successor is not undone by a release.
+    let succeeded = Deposed {
+        cause: Cause::Succeeded,
+        ..deposed("failover-1", 1)
+    };
+    guard.depose(succeeded.clone()).await.unwrap();
+    assert!(!guard.pardon("failover-1").await.unwrap());
+    assert_eq!(guard.order(), Some(succeeded));
+}
+
+#[tokio::test]
+async fn an_order_is_carried_out_for_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = Arc::new(Guard::open(folder.path(), None).unwrap());
+    assert!(!guard.is_carried_out(&running(7)));
+    guard.depose(deposed("op-1", 1)).await.unwrap();
+    assert!(!guard.is_carried_out(&running(7)));
+    guard.lock().confirmed = Some((7, clock::now()));
+    assert!(guard.is_carried_out(&running(7)));
+    assert!(!guard.is_carried_out(&running(8)));
+    guard.depose(deposed("op-2", 2)).await.unwrap();
+    assert!(!guard.is_carried_out(&running(7)), "a new order");
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a lease ends [`TTL`] after the newest moment at which the manager, or a majority of the agents, was known to
 //! hold it up; that moment is never later than when the agent asked, whatever lay in a queue meanwhile. A lease that was lost
-//! stays lost, however many are heard again: only a new one is held.
+//! is regained only by a majority of the agents, all asked after the loss: none of them knows of a newer claim, and a manager
+//! that claims them from now on waits the lease out again. The manager's word alone regains nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,21 +76,44 @@ impl Machine {
         Standing::Lost { since: now }
     }
 
+    /// Whether a lost lease is held again; see above.
+    pub(super) fn regain(&mut self, now: Duration, own: bool) -> bool {
+        let (Some(lost), Some(at)) = (self.lost, self.by_agents(own)) else {
+            return false;
+        };
+        let regained = at > lost && now < at + TTL;
+        if regained {
+            self.lost = None;
+        }
+        regained
+    }
+
+    /// When the manager or a majority of the agents last was known to hold this server for the primary; `None` if that was
+    /// never, or so long ago that a lease would be over.
+    pub(super) fn evidence(&self, now: Duration, own: bool) -> Option<Duration> {
+        self.manager
+            .max(self.by_agents(own))
+            .filter(|at| now < *at + TTL)
+    }
+
     fn held_up_at(&self, own: bool) -> Duration {
-        let majority = self.agents() / 2 + 1;
-        let wanted = majority - usize::from(own);
-        let mut heard: Vec<Duration> = self.peers.values().filter_map(|at| *at).collect();
-        heard.sort_unstable_by(|a, b| b.cmp(a));
-        // The moment at which the last of a majority was heard.
-        let by_agents = wanted
-            .checked_sub(1)
-            .and_then(|last| heard.get(last))
-            .copied();
-        [Some(self.began), self.manager, by_agents]
+        [Some(self.began), self.manager, self.by_agents(own)]
             .into_iter()
             .flatten()
             .max()
             .unwrap_or(self.began)
+    }
+
+    /// The moment at which the last of a majority of the agents was heard.
+    fn by_agents(&self, own: bool) -> Option<Duration> {
+        let majority = self.agents() / 2 + 1;
+        let wanted = majority - usize::from(own);
+        let mut heard: Vec<Duration> = self.peers.values().filter_map(|at| *at).collect();
+        heard.sort_unstable_by(|a, b| b.cmp(a));
+        wanted
+            .checked_sub(1)
+            .and_then(|last| heard.get(last))
+            .copied()
     }
 
     /// Agents of the cluster, this one counted.
@@ -275,7 +299,54 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_stays_lost() {
+    fn what_was_lost_is_regained_by_a_majority_that_was_asked_afterwards() {
+        let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(0));
+        machine.heard_peer("a", ms(200), ms(200));
+        let lost = Standing::Lost { since: ms(1750) };
+        assert_eq!(machine.look(ms(1750), true), lost);
+        // (what, agent asked at, this one vouches, regained)
+        let cases = [
+            ("nobody", None, true, false),
+            ("asked before the loss", Some(1700), true, false),
+            ("asked at the loss", Some(1750), true, false),
+            ("this one does not vouch", Some(1760), false, false),
+            ("a majority", Some(1760), true, true),
+        ];
+        for (what, asked, own, regained) in cases {
+            let mut machine = machine.clone();
+            machine.heard_manager(ms(1780), ms(1780));
+            if let Some(asked) = asked {
+                machine.heard_peer("a", ms(asked), ms(1800));
+            }
+            assert_eq!(machine.look(ms(1800), own), lost, "{what}");
+            assert_eq!(machine.regain(ms(1800), own), regained, "{what}");
+            let held = matches!(machine.look(ms(1800), own), Standing::Held { .. });
+            assert_eq!(held, regained, "{what}");
+            assert!(!machine.regain(ms(1800), own), "{what}: news once");
+        }
+        // An answer that is over, too.
+        machine.heard_peer("a", ms(1760), ms(9000));
+        assert!(!machine.regain(ms(9000), true));
+    }
+
+    #[test]
+    fn evidence_is_the_newest_word_that_counts() {
+        let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(0));
+        assert_eq!(
+            machine.evidence(ms(10), true),
+            None,
+            "its beginning is none"
+        );
+        machine.heard_peer("a", ms(20), ms(20));
+        assert_eq!(machine.evidence(ms(30), true), Some(ms(20)));
+        assert_eq!(machine.evidence(ms(30), false), None);
+        machine.heard_manager(ms(25), ms(30));
+        assert_eq!(machine.evidence(ms(30), false), Some(ms(25)));
+        assert_eq!(machine.evidence(ms(25) + TTL, false), None);
+    }
+
+    #[test]
+    fn what_was_lost_stays_lost_whatever_the_manager_says() {
         let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(0));
         assert_eq!(
             machine.look(ms(1500), true),

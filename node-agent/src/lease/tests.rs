@@ -16,6 +16,9 @@ fn assignment(primary: &str, epoch: u64, agents: usize) -> Assignment {
                 address: format!("{name}:7306"),
             })
             .collect(),
+        manager: "m1".to_owned(),
+        lease: true,
+        seen: None,
     }
 }
 
@@ -67,6 +70,19 @@ async fn the_primary_of_at_least_three_agents_has_a_lease_also_after_a_restart()
     let told = lease.told(true);
     assert!(matches!(told.state, LeaseState::Held { .. }), "{told:?}");
     assert_eq!((told.vouching, told.agents), (1, 3));
+    // As it is told to managers, and switched off by the configuration.
+    let told = lease.assignment().unwrap().told().unwrap();
+    assert_eq!(
+        (told.epoch.get(), told.lease, told.agents.len()),
+        (5, true, 3)
+    );
+    let off = Assignment {
+        lease: false,
+        ..assignment("db1:3306", 5, 3)
+    };
+    lease.assign(off).await.unwrap();
+    assert!(!lease.is_active() && !open().is_active());
+    lease.assign(assignment("db1:3306", 5, 3)).await.unwrap();
     // What was heard for an earlier lease does not count for the next.
     let generation = lease.lock().generation;
     lease.begin_anew();
@@ -96,6 +112,35 @@ async fn the_end_of_a_lease_is_news_once() {
     let told = lease.told(true);
     assert!(matches!(told.state, LeaseState::Lost { .. }), "{told:?}");
     assert!(told.manager_heard);
+    assert_eq!(lease.regained(true), None);
+    let generation = lease.lock().generation;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    lease.peer_heard(generation, "db2", clock::boottime());
+    assert_eq!(lease.regained(true).unwrap().epoch, 5);
+    assert_eq!(lease.regained(true), None, "news once");
+    assert!(matches!(lease.told(true).state, LeaseState::Held { .. }));
     lease.begin_anew();
     assert!(matches!(lease.told(true).state, LeaseState::Held { .. }));
+}
+
+#[tokio::test]
+async fn what_was_seen_of_its_process_stays_with_the_primary_and_not_with_a_former_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Arc::new(ServerLease::open(folder.path(), "db1:3306", "db1").unwrap());
+    let lease = open();
+    let seen = SeenProcess {
+        process: reopen::ProcessId::of("b", std::process::id()).unwrap(),
+        open: true,
+    };
+    lease.assign(assignment("db1:3306", 5, 3)).await.unwrap();
+    // Of an assignment that is over meanwhile.
+    lease.note(4, seen.clone()).await.unwrap();
+    assert_eq!(lease.assignment().unwrap().seen, None);
+    lease.note(5, seen.clone()).await.unwrap();
+    assert_eq!(open().assignment().unwrap().seen, Some(seen.clone()));
+    lease.assign(assignment("db1:3306", 6, 3)).await.unwrap();
+    assert_eq!(open().assignment().unwrap().seen, Some(seen));
+    lease.assign(assignment("db2:3306", 7, 3)).await.unwrap();
+    lease.assign(assignment("db1:3306", 8, 3)).await.unwrap();
+    assert_eq!(open().assignment().unwrap().seen, None);
 }

@@ -298,6 +298,17 @@ fn is_alive(pid: u32) -> bool {
         .is_some_and(|state| !matches!(state, 'Z' | 'X' | 'x'))
 }
 
+/// When a process began, clock ticks since the boot (proc(5): field 22 `starttime`); `None` if it is gone.
+pub fn started(pid: u32) -> Option<u64> {
+    started_in(&fs::read_to_string(proc_folder(pid).join("stat")).ok()?)
+}
+
+fn started_in(stat: &str) -> Option<u64> {
+    // The 3rd field is the first after the name; the 22nd is the 20th of these.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 /// Exit status in a `stat` line of `/proc` (proc(5): field 3 `state`, field 52 `exit_code` in waitpid's form); `None` unless it is
 /// that of a process that only waits for its parent.
 fn exit_status_in(stat: &str) -> Option<ExitStatus> {
@@ -393,6 +404,20 @@ mod tests {
         assert_eq!(mysqld.exit_status(), None);
         other_name.kill().unwrap();
         other_name.wait().unwrap();
+    }
+
+    #[test]
+    fn the_start_of_a_process_is_read_where_it_stands() {
+        let between = (4..=21)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let stat = format!("7 (my (sql) d) S {between} 123456 0\n");
+        assert_eq!(started_in(&stat), Some(123_456));
+        assert_eq!(started_in("7 (mysqld) S 1"), None);
+        let own = started(std::process::id());
+        assert!(own.is_some_and(|ticks| ticks > 0), "{own:?}");
+        assert_eq!(own, started(std::process::id()));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(super) async fn handle(
                 operation: made.operation,
                 epoch: made.epoch,
                 cause: Cause::Succeeded,
+                earlier: None,
             };
             server.guard.depose(deposed).await.map_err(on_wire)?;
         }

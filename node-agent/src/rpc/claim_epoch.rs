@@ -60,7 +60,14 @@ pub(super) async fn handle(
             ),
         ));
     }
+    // After the grant: no older assignment is vouched for any more, and every yes of before is known.
+    let vouched = agent.vouched.ago(&request.cluster);
     Ok(Response::new(ClaimEpochResponse {
         stored_epoch: grant.stored.epoch,
+        assignment: agent
+            .assignment(&request.cluster)
+            .and_then(|made| made.told())
+            .map(|told| (&told).into()),
+        vouched_ms_ago: Some(u64::try_from(vouched.as_millis()).unwrap_or(u64::MAX)),
     }))
 }

@@ -44,6 +44,7 @@ pub(super) async fn handle(
             operation: work.context.operation.to_string(),
             epoch: work.context.epoch.get(),
             cause: Cause::HeldDown,
+            earlier: None,
         };
         work.server.guard.depose(order).await.map_err(on_wire)?;
         work.server.watch.nudge();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proto::status::AgentError;
-use proto::v1::{MakeWritableRequest, MakeWritableResponse};
+use proto::v1::{ErrorKind, MakeWritableRequest, MakeWritableResponse};
 use tonic::{Request, Response};
 
 use super::failure::on_wire;
@@ -25,7 +25,13 @@ pub(super) async fn handle(
         let read_only = replication::make_writable(&local, work.deadline)
             .await
             .map_err(replica::failed)?;
-        aside.for_good().await.map_err(on_wire)?;
+        if !aside.for_good().await.map_err(on_wire)? {
+            return Err(AgentError::new(
+                ErrorKind::Conflict,
+                "an order to keep the server read-only came while it was opened",
+            ));
+        }
+        work.server.watch.is_read_only(false);
         work.server.lease.begin_anew();
         Ok(MakeWritableResponse { read_only })
     })

@@ -25,13 +25,25 @@ pub(super) async fn handle(
             .with_server(&order.server)
             .with_found(expected, found)
     };
-    let known = server.lease.assignment().map_or(0, |made| made.epoch);
+    let (known, manager) = server
+        .lease
+        .assignment()
+        .map_or_else(Default::default, |made| (made.epoch, made.manager));
     if known != order.epoch.get() {
         return Err(refused(
             ErrorKind::StaleEpoch,
             "the lease is of another epoch",
             known.to_string(),
             order.epoch.to_string(),
+        ));
+    }
+    // A second one could hold up what the first one has waited out.
+    if manager != order.manager {
+        return Err(refused(
+            ErrorKind::Conflict,
+            "another manager holds this lease up",
+            manager,
+            order.manager.clone(),
         ));
     }
     // Moments of another boot mean nothing here.

@@ -19,14 +19,11 @@ pub(super) async fn handle(
     let caller = admit::caller(&request)?;
     caller.require(&request.get_ref().cluster)?;
     let order = VouchOrder::try_from(request.into_inner())?;
+    // Before the epoch is looked at; see there.
+    agent.vouched.asked(&order.cluster);
     // An epoch that cannot be read vouches for nobody.
     let stored = agent.epochs.stored(&order.cluster).map_err(on_wire)?;
-    let known = agent
-        .servers
-        .values()
-        .filter(|server| server.config.cluster == order.cluster)
-        .filter_map(|server| server.lease.assignment())
-        .max_by_key(|made| made.epoch);
+    let known = agent.assignment(&order.cluster);
     let answer = vouches(&stored, known.as_ref(), &order.primary, order.epoch.get());
     Ok(Response::new(VouchResponse {
         vouches: answer.is_ok(),

@@ -109,6 +109,7 @@ impl TryFrom<v1::WatchedState> for Watched {
             operation: some_text(w.operation),
             guard: convert(w.guard, "WatchedState.guard")?,
             lease: convert(w.lease, "WatchedState.lease")?,
+            assignment: optional(w.assignment)?,
         })
     }
 }
@@ -138,6 +139,7 @@ impl From<&Watched> for v1::WatchedState {
             operation: w.operation.clone().unwrap_or_default(),
             guard: Some((&w.guard).into()),
             lease: Some((&w.lease).into()),
+            assignment: w.assignment.as_ref().map(Into::into),
         }
     }
 }

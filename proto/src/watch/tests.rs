@@ -51,6 +51,7 @@ fn watched() -> Watched {
             agents: 0,
             manager_heard: false,
         },
+        assignment: None,
     }
 }
 
@@ -62,6 +63,19 @@ fn every_kind() -> Vec<Watched> {
         change(&mut value);
         all.push(value);
     };
+    with(&|w| {
+        w.assignment = Some(Assigned {
+            primary: "db1:3306".into(),
+            epoch: 3.try_into().unwrap(),
+            operation: "op-3".into(),
+            manager: "m1".into(),
+            lease: true,
+            agents: vec![crate::lease::LeaseAgent {
+                name: "db1".into(),
+                address: "db1:7306".into(),
+            }],
+        });
+    });
     for cause in [Cause::Change, Cause::Heartbeat] {
         with(&|w| w.cause = cause);
     }

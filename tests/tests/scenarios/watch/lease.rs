@@ -19,7 +19,12 @@ const CLOSED_LIMIT: Duration = Duration::from_secs(10);
 const INSERT: &str = "INSERT INTO app.t VALUES (NULL)";
 
 /// Claims the cluster at every agent and tells each that db1 is the primary.
-async fn assign(deployment: &Deployment, cluster: &Cluster, id: &'static str, epoch: u64) {
+pub(super) async fn assign(
+    deployment: &Deployment,
+    cluster: &Cluster,
+    id: &'static str,
+    epoch: u64,
+) {
     let agents: Vec<LeaseAgent> = deployment
         .agents()
         .iter()
@@ -41,6 +46,8 @@ async fn assign(deployment: &Deployment, cluster: &Cluster, id: &'static str, ep
             context: operation.context().unwrap().try_into().unwrap(),
             primary: server_name(cluster.primary()),
             agents: agents.clone(),
+            manager: "m1".to_owned(),
+            lease: true,
         };
         let channel = support::dial(deployment, number, "m1").await;
         let answer = LeaseServiceClient::new(channel)
@@ -51,11 +58,11 @@ async fn assign(deployment: &Deployment, cluster: &Cluster, id: &'static str, ep
     }
 }
 
-fn is_held(state: &Watched) -> bool {
+pub(super) fn is_held(state: &Watched) -> bool {
     matches!(state.lease.state, LeaseState::Held { .. })
 }
 
-fn is_lost(state: &Watched) -> bool {
+pub(super) fn is_lost(state: &Watched) -> bool {
     matches!(state.lease.state, LeaseState::Lost { .. })
         && matches!(state.guard, Guard::ReadOnly { .. })
 }
@@ -128,6 +135,7 @@ async fn ends_when_nobody_is_heard(kind: ServerKind) -> Outcome {
             epoch: 1.try_into().unwrap(),
             boot_id: seen.boot_id.clone(),
             seen: seen.sent.boottime,
+            manager: "m1".to_owned(),
         };
         leases
             .renew_lease(v1::RenewLeaseRequest::from(&order))
@@ -175,10 +183,13 @@ async fn ends_when_nobody_is_heard(kind: ServerKind) -> Outcome {
         .await;
     Client::connect(&login).await?.exec(INSERT).await?;
 
-    // Its whole host stands still for longer than the lease, and goes on.
+    // Its whole host stands still for longer than the lease, and goes on; meanwhile the others were claimed.
     let client = Client::connect(&login).await?;
     deployment.agent(0).freeze()?;
     primary.freeze()?;
+    for number in [1, 2] {
+        operation(number, "claim-4", 4).claim().await;
+    }
     let writing = async {
         let ended = write_until_closed(client, &login).await;
         Ok::<_, SandboxError>(ended)

@@ -19,6 +19,7 @@ mod alive;
 mod deposed;
 mod ended;
 mod lease;
+mod reopen;
 
 /// Limit of what must come, on a machine that does much else.
 const SOON: Duration = Duration::from_secs(60);
