@@ -19,6 +19,7 @@ pub mod failover;
 pub mod guard;
 pub mod hooks;
 pub mod journal;
+pub mod lease;
 pub mod monitor;
 pub mod observe;
 pub mod plan;

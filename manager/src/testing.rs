@@ -153,6 +153,7 @@ pub(crate) fn config(servers: usize) -> ClusterConfig {
             })
             .collect(),
         monitor: MonitorConfig::default(),
+        lease: crate::lease::LeaseMode::Auto,
         failover: FailoverPolicy::default(),
         hooks: crate::hooks::HookSettings::none(),
     }

@@ -11,7 +11,7 @@ use tonic::{Response, Status};
 use super::AgentCallError;
 use super::connect::ServerAtAgent;
 use super::convert::{self, BadAnswer};
-use super::values::{Claim, Context, Held};
+use super::values::{Claim, ClaimGranted, Context, Held};
 use crate::config::AgentEndpoint;
 use crate::facts::{Replica, ServerFacts};
 
@@ -135,7 +135,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// See [`AgentCallError`]; kinds HELD and STALE_EPOCH name the holder.
-    pub async fn claim(&self, claim: &Claim, limit: Duration) -> Result<()> {
+    pub async fn claim(&self, claim: &Claim, limit: Duration) -> Result<ClaimGranted> {
         const CALL: &str = "ClaimEpoch";
         let request = v1::ClaimEpochRequest {
             cluster: claim.cluster.clone(),
@@ -151,7 +151,14 @@ impl AgentClient {
                 answer.stored_epoch.to_string(),
             )));
         }
-        Ok(())
+        Ok(ClaimGranted {
+            assigned: answer
+                .assignment
+                .map(|a| proto::lease::Assigned::try_from(a).map_err(|e| bad_assignment(&e)))
+                .transpose()
+                .map_err(self.bad(CALL))?,
+            vouched_ago: answer.vouched_ms_ago.map(Duration::from_millis),
+        })
     }
 
     /// Gives a claim back; true if this call did.
@@ -233,6 +240,10 @@ impl AgentClient {
             .and_then(convert::replica)
             .map_err(self.bad(call))
     }
+}
+
+pub(super) fn bad_assignment(error: &proto::convert::ConvertError) -> BadAnswer {
+    BadAnswer::new("assignment", "an assignment", error.to_string())
 }
 
 pub(super) fn wire_context(context: &Context, server: &str, limit: Duration) -> v1::CallContext {

@@ -7,6 +7,7 @@
 mod client;
 mod connect;
 mod convert;
+mod lease;
 mod logs;
 mod replication;
 mod stream;
@@ -17,9 +18,10 @@ mod watched;
 pub use client::AgentClient;
 pub use connect::{AgentUnreachable, ServerAtAgent, connect};
 pub use convert::BadAnswer;
+pub use lease::Word;
 pub use stream::{NothingSaved, SegmentOutcome};
 pub use values::{
-    Applied, Claim, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,
+    Applied, Claim, ClaimGranted, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,
     StoppedReceiver,
 };
 pub use watch::StateStream;

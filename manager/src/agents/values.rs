@@ -1,6 +1,9 @@
 //! What calls take and bring, in the manager's types.
 
+use std::time::Duration;
+
 use binlog_core::{BinlogPosition, Manifest};
+use proto::lease::Assigned;
 use proto::v1;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,15 @@ pub struct Claim {
     pub operation: String,
     /// Manager.
     pub manager: String,
+}
+
+/// What an agent knows when it grants a claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimGranted {
+    /// Who the primary is, by the newest assignment that it has stored.
+    pub assigned: Option<Assigned>,
+    /// How long ago it last vouched for a primary, at most; `None` from an agent without leases.
+    pub vouched_ago: Option<Duration>,
 }
 
 /// What every changing call carries besides its server.

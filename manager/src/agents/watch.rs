@@ -12,6 +12,7 @@ use super::client::{AgentClient, Result, unary};
 use super::convert::BadAnswer;
 use super::{AgentCallError, watched};
 use crate::config::HostPort;
+use crate::lease::Told;
 use crate::monitor::AgentState;
 use crate::verdict::ReplicaEvidence;
 
@@ -33,7 +34,7 @@ impl StateStream {
     ///
     /// # Errors
     /// [`AgentCallError`]: the stream is at its end, broken, or silent for too long; it must not be used again.
-    pub async fn next(&mut self) -> Result<AgentState> {
+    pub async fn next(&mut self) -> Result<(AgentState, Told)> {
         let message = tokio::time::timeout(self.silence, self.stream.message())
             .await
             .map_err(|_| AgentCallError::TimedOut {
@@ -46,11 +47,13 @@ impl StateStream {
                 let ended = tonic::Status::unavailable("the stream ended");
                 CallError::from_status(&self.agent, &ended)
             })?;
-        watched::state(message).map_err(|source| AgentCallError::Answer {
-            agent: self.agent.clone(),
-            call: WATCH,
-            source,
-        })
+        watched::told(&message)
+            .and_then(|told| Ok((watched::state(message)?, told)))
+            .map_err(|source| AgentCallError::Answer {
+                agent: self.agent.clone(),
+                call: WATCH,
+                source,
+            })
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use proto::lease::Assigned;
 use proto::v1;
 use v1::probed_port::State as PortState;
 use v1::watched_disk::State as DiskState;
 use v1::watched_process::State as ProcessState;
 use v1::watched_sql::State as SqlState;
 
+use super::client::bad_assignment;
 use super::convert::BadAnswer;
 use crate::facts::{Process, Receiver};
+use crate::lease::Told;
 use crate::monitor::{AgentState, Disk, LocalSql};
 use crate::verdict::{Port, ReplicaEvidence};
 
@@ -45,6 +48,24 @@ pub(super) fn state(wire: v1::WatchedState) -> Result<AgentState, BadAnswer> {
         ended,
         sql,
         datadir: wire.datadir.map(disk).transpose()?,
+    })
+}
+
+/// What it tells of leases.
+pub(super) fn told(wire: &v1::WatchedState) -> Result<Told, BadAnswer> {
+    let assignment = wire.assignment.clone().map(Assigned::try_from).transpose();
+    let lease = wire.lease.as_ref();
+    Ok(Told {
+        boot_id: wire.boot_id.clone(),
+        sent: wire
+            .sent
+            .as_ref()
+            .map(|sent| Duration::from_millis(sent.boottime_ms)),
+        epoch: wire.epoch,
+        held_by: (!wire.operation.is_empty()).then(|| wire.operation.clone()),
+        assignment: assignment.map_err(|e| bad_assignment(&e))?,
+        manager_heard: lease.is_some_and(|lease| lease.manager_heard),
+        vouching: lease.map_or(0, |lease| lease.vouching),
     })
 }
 
@@ -153,6 +174,15 @@ mod tests {
             let seen = state(wire(ProcessState::Running, sql, DiskState::Ok)).unwrap();
             assert_eq!((seen.sql, seen.datadir.unwrap().silent), (expected, None));
         }
+        let mut assigned = wire(ProcessState::Running, SqlState::Alive, DiskState::Ok);
+        assigned.assignment = Some(v1::Assignment {
+            primary: "db1".into(),
+            epoch: 3,
+            ..Default::default()
+        });
+        assert_eq!(told(&assigned).unwrap().assignment.unwrap().epoch.get(), 3);
+        assigned.assignment.as_mut().unwrap().epoch = 0;
+        assert!(told(&assigned).is_err());
         for bad in [
             wire(ProcessState::Unspecified, SqlState::Alive, DiskState::Ok),
             wire(ProcessState::Running, SqlState::Unspecified, DiskState::Ok),

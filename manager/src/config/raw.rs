@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::raw_hooks::Hooks;
+use crate::lease::LeaseMode;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -18,6 +19,7 @@ pub(super) struct Cluster {
     pub(super) servers: Vec<Server>,
     #[serde(default)]
     pub(super) monitor: Monitor,
+    pub(super) lease: Option<LeaseMode>,
     #[serde(default)]
     pub(super) failover: Failover,
     #[serde(default)]
@@ -99,6 +101,7 @@ pub(super) struct Failover {
     pub(super) last_failover_window: Option<String>,
     pub(super) fleet_limit: Option<u32>,
     pub(super) fleet_window: Option<String>,
+    pub(super) lease_kill_time: Option<String>,
 }
 
 /// `failover.on_unreachable_log`.

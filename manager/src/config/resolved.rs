@@ -15,6 +15,7 @@ use super::monitor::{self, MonitorConfig};
 use super::{ConfigError, durations, hooks, raw};
 use crate::hooks::HookSettings;
 use crate::hooks::init_conf_load::Loaded;
+use crate::lease::{self, LeaseMode};
 
 const DEFAULT_STATE_DIR: &str = "/var/lib/mha-manager";
 const DEFAULT_PORT: u16 = 3306;
@@ -150,6 +151,8 @@ pub struct FailoverPolicy {
     pub fleet_limit: u32,
     /// .. within this time.
     pub fleet_window: Duration,
+    /// How long an agent may take to close its server once its lease has ended.
+    pub lease_kill_time: Duration,
 }
 
 impl Default for FailoverPolicy {
@@ -166,6 +169,7 @@ impl Default for FailoverPolicy {
             last_failover_window: Duration::from_secs(8 * 3600),
             fleet_limit: DEFAULT_FLEET_LIMIT,
             fleet_window: Duration::from_secs(600),
+            lease_kill_time: lease::KILL_TIME,
         }
     }
 }
@@ -187,6 +191,8 @@ pub struct ClusterConfig {
     pub servers: Vec<ServerConfig>,
     /// Ping.
     pub monitor: MonitorConfig,
+    /// Whether the primary holds a lease.
+    pub lease: LeaseMode,
     /// Policy.
     pub failover: FailoverPolicy,
     /// MHA's scripts.
@@ -303,6 +309,11 @@ pub(super) fn resolve(
             f.fleet_window,
             defaults.fleet_window,
         )?,
+        lease_kill_time: check.duration(
+            "failover.lease_kill_time",
+            f.lease_kill_time,
+            defaults.lease_kill_time,
+        )?,
     };
     let monitor = monitor::resolve(&check, raw.monitor, hooks::loaded_password(loaded))?;
     let hooks = hooks::resolve(&check, raw.hooks, loaded, &servers, &monitor)?;
@@ -314,6 +325,7 @@ pub(super) fn resolve(
         security,
         servers,
         monitor,
+        lease: raw.lease.unwrap_or_default(),
         failover,
         hooks,
     })

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::lease::LeaseMode;
 
 const GOOD: &str = "\
 cluster: app1
@@ -208,6 +209,20 @@ fn not_acting_has_its_own_numbers() {
             .to_string()
             .contains("failover.fleet_limit")
     );
+}
+
+#[test]
+fn the_lease_is_on_and_can_be_switched_off() {
+    let config = load_text(GOOD).unwrap();
+    assert_eq!(config.lease, LeaseMode::Auto);
+    assert_eq!(config.failover.lease_kill_time, Duration::from_millis(500));
+    let with = |keys: &str| load_text(&format!("{keys}\n{GOOD}"));
+    assert_eq!(with("lease: off").unwrap().lease, LeaseMode::Off);
+    assert_eq!(with("lease: auto").unwrap().lease, LeaseMode::Auto);
+    assert!(with("lease: always").is_err());
+    let text = GOOD.replacen("save_timeout: 5s", "lease_kill_time: 2s", 1);
+    let policy = load_text(&text).unwrap().failover;
+    assert_eq!(policy.lease_kill_time, Duration::from_secs(2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::ClusterConfig;
 use crate::exit_code::ExitCode;
-use crate::failover::{self, Request, Surroundings};
+use crate::failover::{self, LeaseSeen, Request, Surroundings};
 use crate::guard::Origin;
 use crate::hooks;
 use crate::journal::NoHook;
@@ -18,7 +18,7 @@ use crate::verdict::{AgentEvidence, Reason};
 pub(super) const ONCE_MORE: Duration = Duration::from_millis(300);
 
 /// What to ask of the failover. `None`: an interrupted one is to be finished.
-pub(super) fn request(dead: &str, decision: Option<&Decision>) -> Request {
+pub(super) fn request(dead: &str, decision: Option<&Decision>, lease: LeaseSeen) -> Request {
     let stalled = decision.and_then(|d| match &d.evidence.agent {
         AgentEvidence::Answered { stalled, .. } => stalled.clone(),
         AgentEvidence::NoAnswer => None,
@@ -33,6 +33,7 @@ pub(super) fn request(dead: &str, decision: Option<&Decision>) -> Request {
         silent_host: host.then_some(ONCE_MORE),
         silent_server: server.then_some(ONCE_MORE),
         stalled,
+        lease: Some(lease),
         ..Request::default()
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::act::{self, Outcome};
+use super::lease::Leases;
 use super::readiness::{self, Explanation, Known};
 use super::state::{Heard, State, Status};
 use super::watcher::{self, Clock, Connected, Owned, Seen};
@@ -69,6 +70,7 @@ pub(super) fn start(
         status,
         explanation,
         inbox,
+        leases: Leases::new(config.clone(), connected.clone()),
         connected,
         _watchers: watchers,
         config,
@@ -132,6 +134,7 @@ struct Task {
     standing: Standing,
     phase: Phase,
     asking: Vec<Owned>,
+    leases: Leases,
     _watchers: Vec<Owned>,
 }
 
@@ -151,6 +154,7 @@ impl Task {
         let mut stopping = false;
         loop {
             if stopping && !matches!(self.phase, Phase::Acting { .. }) {
+                self.leases.farewell();
                 return;
             }
             tokio::select! {
@@ -274,7 +278,8 @@ impl Task {
         sentence: &str,
         verdict: Verdict,
     ) {
-        let request = act::request(&dead.name, decision);
+        let lease = self.leases.let_go(decision);
+        let request = act::request(&dead.name, decision, lease);
         let running = tokio::spawn(act::fail_over(self.config.clone(), request));
         self.phase = Phase::Acting { dead, running };
         self.say(State::FailoverRunning, verdict, sentence);
@@ -283,7 +288,9 @@ impl Task {
     fn hear(&mut self, seen: Seen) {
         let now = self.clock.now();
         if let Seen::Agent { server, state } = &seen {
-            let changed = match state {
+            let told = state.as_ref().ok().map(|state| state.1.clone());
+            self.leases.hear(server, told);
+            let changed = match state.as_ref().map(|state| &state.0) {
                 Ok(state) => {
                     self.processes.insert(server.clone(), state.process) != Some(state.process)
                 }
@@ -314,6 +321,7 @@ impl Task {
                 server,
                 state: Ok(state),
             } if server == *primary => {
+                let (state, _) = *state;
                 if let Some(ended) = &state.ended {
                     tracing::debug!(cluster = %self.config.cluster, %server, "{ended}");
                 }
@@ -489,6 +497,7 @@ impl Task {
             self.inbox.clone(),
         ));
         self.asking.clear();
+        self.leases.keep(&primary);
         self.phase = Phase::Watching(Box::new(Watching {
             monitor: Monitor::new(&primary.name, Limits::of(&self.config.monitor), now),
             primary,
@@ -515,6 +524,7 @@ impl Task {
                     watching.next_reading = now + self.config.monitor.readiness_interval;
                     self.read_readiness();
                 }
+                self.leases.look(&guard::deposed(&self.past));
                 self.think(now, Input::Tick);
             }
         }

@@ -8,6 +8,7 @@
 mod act;
 mod cluster;
 mod discover;
+mod lease;
 mod readiness;
 mod state;
 mod supervise;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::agents::{self, AgentClient};
 use crate::config::{ClusterConfig, ServerConfig};
+use crate::lease::Told;
 use crate::monitor::{AgentState, At};
 use crate::observe::{self, Agents, Pinger, chain};
 use crate::verdict::{Ping, ReplicaEvidence};
@@ -31,7 +32,7 @@ pub(super) enum Seen {
     /// An agent told of its server, or fell silent.
     Agent {
         server: String,
-        state: Result<AgentState, String>,
+        state: Result<Box<(AgentState, Told)>, String>,
     },
     /// Replicas' agents were asked for this server's port.
     Ports {
@@ -154,7 +155,7 @@ async fn stream(
                 *heard = true;
                 let seen = Seen::Agent {
                     server: server.name.clone(),
-                    state: Ok(state),
+                    state: Ok(Box::new(state)),
                 };
                 if inbox.send(seen).await.is_err() {
                     return "nobody listens any more".to_owned();

@@ -4,7 +4,7 @@
 //! other for ever. Each claim and release is journalled like any other act.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
@@ -12,6 +12,7 @@ use super::{Run, StepTiming, unix_ms};
 use crate::agents::{AgentCallError, AgentClient, Claim, Context};
 use crate::config::ClusterConfig;
 use crate::journal::{self, JournalError, Record, StepOutcome};
+use crate::lease::{self, Granted};
 use crate::observe::{Agents, StoredClaim, chain};
 use crate::plan::{Act, Phase, Step, StepId};
 
@@ -42,8 +43,16 @@ pub enum ClaimRefused {
     Journal(#[from] JournalError),
 }
 
+/// A claimed cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The dead primary's agent granted as well.
+    pub dead: bool,
+    /// What the agents said when they granted.
+    pub granted: Vec<Granted>,
+}
+
 /// Claims the cluster at `survivors` (in configured order, each agent once) and at `dead`, whose silence is tolerated.
-/// Returns whether the dead primary's agent granted.
 ///
 /// # Errors
 /// [`ClaimRefused`]; nothing is held then.
@@ -51,9 +60,9 @@ pub async fn claim(
     run: &Run,
     survivors: &[Arc<AgentClient>],
     dead: Option<&Arc<AgentClient>>,
-) -> Result<bool, ClaimRefused> {
+) -> Result<Claimed, ClaimRefused> {
     let Some((first, others)) = survivors.split_first() else {
-        return Ok(false);
+        return Ok(Claimed::default());
     };
     let result = claim_all(run, first, others, dead).await;
     if let Err(refused) = &result
@@ -69,10 +78,14 @@ async fn claim_all(
     first: &Arc<AgentClient>,
     others: &[Arc<AgentClient>],
     dead: Option<&Arc<AgentClient>>,
-) -> Result<bool, ClaimRefused> {
-    claim_one(run, first, 0)
+) -> Result<Claimed, ClaimRefused> {
+    let granted = claim_one(run, first, 0)
         .await?
         .map_err(|e| refusal(first, e))?;
+    let mut claimed = Claimed {
+        dead: dead.is_some(),
+        granted: vec![granted],
+    };
     let rest = join_all(
         others
             .iter()
@@ -81,18 +94,23 @@ async fn claim_all(
             .map(|(client, number)| claim_one(run, client, number)),
     )
     .await;
-    let mut dead_granted = dead.is_some();
     for ((index, client), result) in others.iter().chain(dead).enumerate().zip(rest) {
-        let Err(error) = result? else { continue };
+        let error = match result? {
+            Ok(granted) => {
+                claimed.granted.push(granted);
+                continue;
+            }
+            Err(error) => error,
+        };
         let is_dead = index == others.len();
         if is_dead && error.is_lost() {
             // Its host has gone since it was observed: the case "no answer", not a refusal.
-            dead_granted = false;
+            claimed.dead = false;
             continue;
         }
         return Err(refusal(client, error));
     }
-    Ok(dead_granted)
+    Ok(claimed)
 }
 
 fn refusal(client: &AgentClient, source: AgentCallError) -> ClaimRefused {
@@ -108,7 +126,7 @@ async fn claim_one(
     run: &Run,
     client: &AgentClient,
     number: u32,
-) -> Result<Result<(), AgentCallError>, JournalError> {
+) -> Result<Result<Granted, AgentCallError>, JournalError> {
     let act = Act::ClaimEpoch {
         agent: client.endpoint().name.clone(),
     };
@@ -119,10 +137,38 @@ async fn claim_one(
         manager: run.config.manager_name.clone(),
     };
     let limit = run.config.failover.call_timeout;
-    let outcome = StepOutcome::Claimed {
-        epoch: run.context.epoch,
+    let claiming = async {
+        let granted = client.claim(&claim, limit).await?;
+        let granted = Granted {
+            agent: client.endpoint().name.clone(),
+            at: Instant::now(),
+            assigned: granted.assigned,
+            vouched_ago: granted.vouched_ago,
+        };
+        let outcome = StepOutcome::Claimed {
+            epoch: claim.epoch,
+            lease: shown(&granted),
+        };
+        Ok((granted, outcome))
     };
-    journalled(run, number, act, outcome, client.claim(&claim, limit)).await
+    journalled(run, number, act, claiming).await
+}
+
+/// What an agent knew, for the journal.
+fn shown(granted: &Granted) -> String {
+    let Some(ago) = granted.vouched_ago else {
+        return "it has no leases".to_owned();
+    };
+    let ago = ago.as_millis();
+    match &granted.assigned {
+        None => String::new(),
+        Some(known) => format!(
+            "it knew {} as the primary of epoch {}{}, and vouched {ago} ms before at the latest",
+            known.primary,
+            known.epoch,
+            if known.lease { "" } else { ", without a lease" },
+        ),
+    }
 }
 
 /// Gives the claim back everywhere; agents that do not answer keep it until the next claim.
@@ -136,9 +182,11 @@ pub async fn release(run: &Run) -> Result<Vec<String>, JournalError> {
         let act = Act::ReleaseEpoch {
             agent: client.endpoint().name.clone(),
         };
-        let released = async { client.release(&run.context, limit).await.map(|_| ()) };
-        let outcome = StepOutcome::Released { released: true };
-        journalled(run, number, act, outcome, released).await
+        let released = async {
+            client.release(&run.context, limit).await?;
+            Ok(((), StepOutcome::Released { released: true }))
+        };
+        journalled(run, number, act, released).await
     }))
     .await;
     let mut kept = Vec::new();
@@ -150,13 +198,12 @@ pub async fn release(run: &Run) -> Result<Vec<String>, JournalError> {
     Ok(kept)
 }
 
-async fn journalled(
+async fn journalled<T>(
     run: &Run,
     number: u32,
     act: Act,
-    outcome: StepOutcome,
-    doing: impl Future<Output = Result<(), AgentCallError>>,
-) -> Result<Result<(), AgentCallError>, JournalError> {
+    doing: impl Future<Output = Result<(T, StepOutcome), AgentCallError>>,
+) -> Result<Result<T, AgentCallError>, JournalError> {
     let step = Step {
         id: StepId(number),
         act,
@@ -172,11 +219,11 @@ async fn journalled(
     let started_us = run.elapsed_us();
     let result = doing.await;
     let record = match &result {
-        Ok(()) => Record::Done {
+        Ok((_, outcome)) => Record::Done {
             unix_ms: unix_ms(),
             stage: 0,
             step: step.id,
-            outcome: Box::new(outcome),
+            outcome: Box::new(outcome.clone()),
         },
         Err(error) => Record::Failed {
             unix_ms: unix_ms(),
@@ -199,13 +246,18 @@ async fn journalled(
         started_us,
         finished_us: run.elapsed_us(),
         ok: result.is_ok(),
-        note: result.as_ref().err().map(|e| chain(e)).unwrap_or_default(),
+        note: match &result {
+            Ok((_, StepOutcome::Claimed { lease, .. })) => lease.clone(),
+            Ok(_) => String::new(),
+            Err(error) => chain(error),
+        },
     });
     run.journal.append(&record).await?;
-    Ok(result)
+    Ok(result.map(|(brought, _)| brought))
 }
 
-/// Gives back claims that an interrupted operation of this very manager left: its journal is here and nobody writes it.
+/// Gives back claims that an interrupted operation of this very manager left: its journal is here and nobody writes it, or
+/// it only named the primary, which has no journal and loses to whatever claims after it.
 /// Returns the claims that somebody else holds.
 pub async fn release_stale(
     config: &ClusterConfig,
@@ -221,8 +273,8 @@ pub async fn release_stale(
         let path = journal::folder(&config.state_dir, &config.cluster)
             .join(format!("{operation}.journal"));
         let ours = *manager == config.manager_name
-            && path.is_file()
-            && matches!(journal::is_running(&path), Ok(false));
+            && (operation.starts_with(lease::OPERATION)
+                || path.is_file() && matches!(journal::is_running(&path), Ok(false)));
         let client = agents
             .reachable()
             .find(|c| c.endpoint().name == claim.agent);

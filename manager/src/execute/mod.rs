@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
-pub use claim::{ClaimRefused, claim, release, release_stale};
+pub use claim::{ClaimRefused, Claimed, claim, release, release_stale};
 pub use dag::{StepResult, StepResults};
 
 use crate::agents::{AgentCallError, AgentClient, Context, HeldEvent, Promoted, SegmentRef};
@@ -181,6 +181,7 @@ struct Progress {
     timeline: Vec<StepTiming>,
     stage: u32,
     hooks_ran: bool,
+    lease_ends: Option<Instant>,
 }
 
 /// Receives a line whenever something happened that an operator wants to see.
@@ -290,6 +291,16 @@ impl Run {
     /// A hook has run: what it did outside is not undone by anything here.
     pub fn hooks_ran(&self) -> bool {
         lock(&self.progress).hooks_ran
+    }
+
+    /// The dead primary's lease is over then, and its server closed; nothing is opened before.
+    pub fn set_lease_end(&self, at: Instant) {
+        lock(&self.progress).lease_ends = Some(at);
+    }
+
+    /// Whether a lease is waited out.
+    pub fn awaits_lease(&self) -> bool {
+        lock(&self.progress).lease_ends.is_some()
     }
 
     /// Segments by piece.

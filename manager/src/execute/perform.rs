@@ -134,6 +134,25 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             make_writable(run, context, server).await?;
             Ok(StepOutcome::Writable)
         }
+        Act::AwaitLease { .. } => {
+            let ends = lock(&run.progress)
+                .lease_ends
+                .ok_or(StepError::Incomplete {
+                    what: "the end of the lease",
+                })?;
+            let began = Instant::now();
+            tokio::time::sleep_until(ends.into()).await;
+            Ok(StepOutcome::LeaseOver {
+                waited_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            })
+        }
+        Act::AssignPrimary { server, primary } => {
+            let lease = run
+                .client(server)?
+                .assign_primary(&run.config, context, server, primary, policy.call_timeout)
+                .await?;
+            Ok(StepOutcome::Assigned { lease })
+        }
         Act::Repoint {
             server,
             to,
@@ -367,7 +386,11 @@ async fn apply(
 /// What an outcome says to an operator; empty if nothing beyond success.
 pub(super) fn note(outcome: &StepOutcome) -> String {
     match outcome {
-        StepOutcome::Claimed { epoch } => format!("epoch {epoch}"),
+        StepOutcome::Claimed { epoch, lease } if lease.is_empty() => format!("epoch {epoch}"),
+        StepOutcome::Claimed { epoch, lease } => format!("epoch {epoch}; {lease}"),
+        StepOutcome::LeaseOver { waited_ms } => format!("over, waited {waited_ms} ms"),
+        StepOutcome::Assigned { lease: true } => "it holds a lease".to_owned(),
+        StepOutcome::Assigned { lease: false } => String::new(),
         StepOutcome::Released { .. } | StepOutcome::Writable => String::new(),
         StepOutcome::HeldDown(held) => {
             let fence = if held.confirmed {

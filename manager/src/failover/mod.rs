@@ -57,6 +57,17 @@ pub struct Request {
     pub silent_server: Option<Duration>,
     /// The monitor has seen the data disk stand still for longer than its limit.
     pub stalled: Option<Stalled>,
+    /// What the daemon knows of the dead primary's lease; `None` for everybody else.
+    pub lease: Option<LeaseSeen>,
+}
+
+/// What a daemon knows of the lease that it held up.
+#[derive(Debug, Clone)]
+pub struct LeaseSeen {
+    /// After this moment it gave no word for the lease any more.
+    pub last_word: Instant,
+    /// Why the primary's agent, which has to end the lease, may not run.
+    pub doubt: Option<String>,
 }
 
 /// Who hears, who answers, who watches.
@@ -244,15 +255,15 @@ async fn change(
         !survivors.iter().any(|s| s.endpoint() == d.endpoint())
     });
     let dead_shares_agent = prepared.topology.dead_agent_answers && dead_client.is_none();
-    let granted = execute::claim(run, &survivors, dead_client.as_ref()).await?;
-    let dead_granted = granted || dead_shares_agent;
+    let mut claimed = execute::claim(run, &survivors, dead_client.as_ref()).await?;
+    claimed.dead |= dead_shares_agent;
     let result = recover::recover(
         run,
         dead,
         forced,
         request,
         prepared,
-        (dead_granted, survivors.len()),
+        (&claimed, survivors.len()),
         report,
     )
     .await;
@@ -382,6 +393,7 @@ fn make_plan(
     election: &Election,
     holdings: &plan::Holdings,
     promoted: Option<&AlreadyPromoted>,
+    (await_lease, assign): (bool, &[String]),
 ) -> Result<plan::Plan, plan::PlanError> {
     plan::make(Findings {
         topology,
@@ -390,5 +402,7 @@ fn make_plan(
         agents: &agent_addresses(config),
         promoted,
         address_script: config.hooks.has(hooks::Hook::MasterIpFailoverScript),
+        await_lease,
+        assign,
     })
 }

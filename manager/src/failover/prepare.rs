@@ -182,8 +182,17 @@ pub(super) async fn dry_plan(
         .await
         .map_err(FailoverError::Undone)?;
     let promoted = prepared.promoted.as_ref();
-    let plan = make_plan(config, topology, &prepared.election, &holdings, promoted)
-        .map_err(|e| FailoverError::Undone(e.into()))?;
+    // Who knows of a lease is seen when the cluster is claimed.
+    let lease = (false, [].as_slice());
+    let plan = make_plan(
+        config,
+        topology,
+        &prepared.election,
+        &holdings,
+        promoted,
+        lease,
+    )
+    .map_err(|e| FailoverError::Undone(e.into()))?;
     Ok((holdings, plan))
 }
 

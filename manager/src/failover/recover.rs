@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use super::{FailoverError, Prepared, Request, StopReason, freeze, make_plan, survey, undo};
 use crate::config::{ServerConfig, UnreachableLog};
 use crate::elect::{self, Election};
-use crate::execute::{Run, StepError, StepResult, StepResults, unix_ms};
+use crate::execute::{Claimed, Run, StepError, StepResult, StepResults, unix_ms};
 use crate::exit_code::ExitCode;
 use crate::journal::{Record, StepOutcome};
+use crate::lease::{self, NoLease};
 use crate::observe::chain;
 use crate::plan::{Act, AlreadyPromoted, DeadLog, Holdings, Phase, Plan};
 use crate::report::{Fence, Report};
@@ -34,7 +35,7 @@ pub(super) async fn recover(
     forced: Option<&str>,
     request: &Request,
     prepared: Prepared,
-    (dead_granted, granting): (bool, usize),
+    (claimed, granting): (&Claimed, usize),
     report: &mut Report,
 ) -> Result<ExitCode, FailoverError> {
     (run.narrator)(Phase::DeadPrimaryShutdown.heading());
@@ -42,11 +43,18 @@ pub(super) async fn recover(
         run.set_promoted(earlier.promoted.clone());
     }
     let before = prepared.topology.clone();
-    let frozen = match freeze::freeze(run, dead, dead_granted, prepared.topology).await? {
+    let frozen = match freeze::freeze(run, dead, claimed.dead, prepared.topology).await? {
         Ok(frozen) => frozen,
         Err(not) => return stop(run, &before, not.held, not.reason).await,
     };
-    report.frozen(frozen.fence, frozen.how.clone(), &frozen.topology);
+    let assign = who_is_told(
+        run,
+        dead,
+        claimed,
+        &frozen.topology,
+        prepared.promoted.as_ref(),
+    );
+    say_fence(run, dead, request, claimed, &frozen, report);
     report.remarks(frozen.remarks);
     let held = frozen.dead_answers;
     let topology = frozen.topology;
@@ -87,8 +95,71 @@ pub(super) async fn recover(
         held,
         first_choice: prepared.election.winner,
         promoted: prepared.promoted,
+        assign,
     };
     attempt.until_promoted(report).await
+}
+
+/// How sure it is that the old primary takes no more writes. One that could not be held down may have a lease, whose end
+/// is waited for from here on.
+fn say_fence(
+    run: &Run,
+    dead: &ServerConfig,
+    request: &Request,
+    claimed: &Claimed,
+    frozen: &freeze::Frozen,
+    report: &mut Report,
+) {
+    let (mut fence, mut how, mut no_lease) = (frozen.fence, frozen.how.clone(), None);
+    if fence == Fence::Unconfirmed && !request.primary_is_off {
+        let doubt = request.lease.as_ref().and_then(|seen| seen.doubt.clone());
+        let ending = match doubt {
+            Some(why) => Err(NoLease::Doubtful { why }),
+            None => lease::ending(
+                &dead.name,
+                &run.config.manager_name,
+                &claimed.granted,
+                request.lease.as_ref().map(|seen| seen.last_word),
+                run.config.failover.lease_kill_time,
+            ),
+        };
+        match ending {
+            Ok(at) => {
+                run.set_lease_end(at);
+                fence = Fence::LeaseOver;
+                how = Some("its lease is waited out".to_owned());
+            }
+            Err(why) => no_lease = Some(why.to_string()),
+        }
+    }
+    report.frozen(fence, how, no_lease, &frozen.topology);
+}
+
+/// Servers whose agents know leases and are claimed.
+fn who_is_told(
+    run: &Run,
+    dead: &ServerConfig,
+    claimed: &Claimed,
+    topology: &Topology,
+    promoted: Option<&AlreadyPromoted>,
+) -> Vec<String> {
+    let knows = |server: &ServerConfig| {
+        claimed
+            .granted
+            .iter()
+            .any(|g| g.agent == server.agent.name && g.vouched_ago.is_some())
+    };
+    let takes_part = |name: &String| {
+        topology.survivors.iter().any(|s| s.server == *name)
+            || topology.following.contains(name)
+            || promoted.is_some_and(|p| p.server == *name)
+            || claimed.dead && *name == dead.name
+    };
+    let servers = run.config.servers.iter();
+    servers
+        .filter(|server| takes_part(&server.name) && knows(server))
+        .map(|server| server.name.clone())
+        .collect()
 }
 
 /// Undoes and reports why.
@@ -98,6 +169,10 @@ async fn stop(
     held: bool,
     reason: StopReason,
 ) -> Result<ExitCode, FailoverError> {
+    // An earlier run has promoted a server: the old primary must never come back, and the others not follow it again.
+    if run.promoted().is_some() {
+        return Err(FailoverError::AfterChanges(reason));
+    }
     // A script may have moved an address or cut the power: only its author knows the way back.
     if undo(run, topology, held).await? && !run.hooks_ran() {
         Err(FailoverError::Undone(reason))
@@ -115,6 +190,8 @@ struct Attempt<'a> {
     held: bool,
     first_choice: String,
     promoted: Option<AlreadyPromoted>,
+    /// Servers whose agents are told of the new primary.
+    assign: Vec<String>,
 }
 
 impl Attempt<'_> {
@@ -161,7 +238,15 @@ impl Attempt<'_> {
             Some(earlier) => elect::decided_before(&earlier.server),
             None => elect::elect(config, &self.topology, self.forced)?,
         };
-        let plan = make_plan(config, &self.topology, &election, &self.holdings, promoted)?;
+        let lease = (self.run.awaits_lease(), self.assign.as_slice());
+        let plan = make_plan(
+            config,
+            &self.topology,
+            &election,
+            &self.holdings,
+            promoted,
+            lease,
+        )?;
         Ok((election, plan))
     }
 
@@ -241,9 +326,6 @@ impl Attempt<'_> {
         // A survivor whose apply failed is not touched again: its state is what an operator must see.
         let mut topology = self.topology.clone();
         topology.survivors.retain(|s| !given_up.contains(&s.server));
-        if self.run.promoted().is_some() {
-            return Err(FailoverError::AfterChanges(reason));
-        }
         stop(self.run, &topology, self.held, reason).await
     }
 }

@@ -123,6 +123,9 @@ pub enum StepOutcome {
     Claimed {
         /// Epoch now stored.
         epoch: u64,
+        /// What the agent knew of a lease, in words; empty if nothing.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        lease: String,
     },
     /// Released.
     Released {
@@ -167,6 +170,16 @@ pub enum StepOutcome {
     Promoted(Promoted),
     /// Open for writes.
     Writable,
+    /// The dead primary's lease is over.
+    LeaseOver {
+        /// How long that was waited for, milliseconds.
+        waited_ms: u64,
+    },
+    /// The agent knows who the primary is.
+    Assigned {
+        /// It holds a lease now.
+        lease: bool,
+    },
     /// Repointed.
     Repointed(Box<Repointed>),
     /// As it was.

@@ -81,6 +81,10 @@ pub struct Findings<'a> {
     pub promoted: Option<&'a AlreadyPromoted>,
     /// A script brings the address up at the new primary, before it is opened for writes.
     pub address_script: bool,
+    /// Nobody could hold the dead primary down, and its lease is waited out instead.
+    pub await_lease: bool,
+    /// Servers whose agents are told of the new primary.
+    pub assign: &'a [String],
 }
 
 /// The new primary of an interrupted operation.
@@ -201,11 +205,17 @@ impl Builder<'_> {
             applied.insert(target.server.clone(), step);
         }
         let winner = self.findings.election.winner.clone();
+        // From the first moment on: the rest goes on meanwhile.
+        let lease = self.findings.await_lease.then(|| {
+            let server = self.findings.topology.dead.clone();
+            self.add(Act::AwaitLease { server }, vec![])
+        });
         let writable = match self.findings.promoted {
             // Opening it again is harmless; an earlier run may not have come to it.
-            Some(_) => self.open(&winner, vec![]),
-            None => self.promote(&winner, applied.get(&winner).copied()),
+            Some(_) => self.open(&winner, lease.into_iter().collect()),
+            None => self.promote(&winner, applied.get(&winner).copied(), lease),
         };
+        self.assign(&winner, writable);
         for target in self.frontier.targets.iter().filter(|t| t.server != winner) {
             let mut after = vec![writable];
             after.extend(applied.get(&target.server));
@@ -221,7 +231,27 @@ impl Builder<'_> {
         self.steps
     }
 
-    fn promote(&mut self, winner: &str, applied: Option<StepId>) -> StepId {
+    /// First the new primary's agent: what the others know of its lease is true from the first moment on.
+    fn assign(&mut self, winner: &str, writable: StepId) {
+        let told = self.findings.assign;
+        let mut after = writable;
+        let (first, others): (Vec<&String>, Vec<&String>) =
+            told.iter().partition(|server| *server == winner);
+        for (servers, is_first) in [(first, true), (others, false)] {
+            for server in servers {
+                let act = Act::AssignPrimary {
+                    server: server.clone(),
+                    primary: winner.to_owned(),
+                };
+                let step = self.add(act, vec![after]);
+                if is_first {
+                    after = step;
+                }
+            }
+        }
+    }
+
+    fn promote(&mut self, winner: &str, applied: Option<StepId>, lease: Option<StepId>) -> StepId {
         let promoted = self.add(
             Act::Promote {
                 server: winner.to_owned(),
@@ -229,7 +259,7 @@ impl Builder<'_> {
             },
             applied.into_iter().collect(),
         );
-        self.open(winner, vec![promoted])
+        self.open(winner, [promoted].into_iter().chain(lease).collect())
     }
 
     /// First the address, then the writes: MHA's order, in which a script may refuse.

@@ -142,6 +142,18 @@ pub enum Act {
         /// New primary.
         server: String,
     },
+    /// Wait until the dead primary's lease is over and its agent has closed it.
+    AwaitLease {
+        /// The dead primary.
+        server: String,
+    },
+    /// Tell an agent who the primary is; that of the primary itself takes up a lease.
+    AssignPrimary {
+        /// A server of the agent that is told.
+        server: String,
+        /// The new primary.
+        primary: String,
+    },
     /// Point a survivor at the new primary.
     Repoint {
         /// The survivor.
@@ -184,6 +196,8 @@ impl Act {
             | Self::Apply { server, .. }
             | Self::Promote { server, .. }
             | Self::MakeWritable { server }
+            | Self::AwaitLease { server }
+            | Self::AssignPrimary { server, .. }
             | Self::Repoint { server, .. }
             | Self::ResumeReplication { server }
             | Self::ReleaseHold { server } => server,
@@ -197,6 +211,7 @@ impl Act {
         match self {
             Self::ClaimEpoch { .. } => Phase::ConfigurationCheck,
             Self::HoldDown { .. }
+            | Self::AwaitLease { .. }
             | Self::StopReceiver { .. }
             | Self::ResumeReplication { .. }
             | Self::ReleaseHold { .. } => Phase::DeadPrimaryShutdown,
@@ -207,7 +222,7 @@ impl Act {
             Self::Drain { .. } | Self::Apply { .. } => Phase::LogApply,
             Self::Promote { .. } | Self::MakeWritable { .. } => Phase::LogApply,
             Self::Repoint { .. } => Phase::ReplicaRecovery,
-            Self::ReleaseEpoch { .. } => Phase::Cleanup,
+            Self::AssignPrimary { .. } | Self::ReleaseEpoch { .. } => Phase::Cleanup,
             Self::RunHook { call } => match call {
                 HookCall::TakeAddressDown { .. } | HookCall::ShutDown { .. } => {
                     Phase::DeadPrimaryShutdown
@@ -308,6 +323,13 @@ impl fmt::Display for Act {
             }
             Self::Promote { server, .. } => write!(f, "promote {server}"),
             Self::MakeWritable { server } => write!(f, "open {server} for writes"),
+            Self::AwaitLease { server } => write!(f, "wait for the end of the lease of {server}"),
+            Self::AssignPrimary { server, primary } => {
+                write!(
+                    f,
+                    "tell the agent of {server} that {primary} is the primary"
+                )
+            }
             Self::Repoint { server, to, .. } => write!(f, "point {server} at {to}"),
             Self::RunHook { call } => write!(f, "run {call}"),
             Self::ReleaseHold { server } => write!(f, "let mysqld of {server} start again"),

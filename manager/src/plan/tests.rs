@@ -47,6 +47,8 @@ impl Story {
             agents: &agents(servers),
             promoted: None,
             address_script: false,
+            await_lease: false,
+            assign: &[],
         })
     }
 
@@ -420,6 +422,8 @@ fn servers_of_one_agent_share_their_segments() {
         agents: &shared,
         promoted: None,
         address_script: false,
+        await_lease: false,
+        assign: &[],
     })
     .unwrap();
     assert!(!plan.steps.iter().any(|s| matches!(s.act, Act::Pull { .. })));
@@ -507,6 +511,52 @@ proptest! {
 }
 
 #[test]
+fn nothing_is_opened_before_the_lease_is_over_and_the_new_primary_is_told_first() {
+    let story = Story::new(
+        &[("1:452", "1:452"), ("1:880", "1:880")],
+        &[
+            (&["1:120 1:452"], Some("1:452")),
+            (&["1:120 1:880"], Some("1:880")),
+        ],
+        None,
+    );
+    let election = elect::elect(&config(3), &story.topology, Some("db2")).unwrap();
+    let told = ["db1".to_owned(), "db2".to_owned(), "db3".to_owned()];
+    let steps = make(Findings {
+        topology: &story.topology,
+        election: &election,
+        holdings: &story.holdings,
+        agents: &agents(3),
+        promoted: None,
+        address_script: true,
+        await_lease: true,
+        assign: &told,
+    })
+    .unwrap()
+    .steps;
+    let at = |words: &str| {
+        let found: Vec<_> = steps
+            .iter()
+            .filter(|s| s.act.to_string().contains(words))
+            .collect();
+        assert_eq!(found.len(), 1, "{words}");
+        found[0]
+    };
+    let wait = at("wait for the end of the lease of db1");
+    // The rest goes on meanwhile.
+    assert!(wait.after.is_empty());
+    assert!(!at("promote db2").after.contains(&wait.id));
+    assert!(at("run master_ip_failover_script").after.contains(&wait.id));
+    let open = at("open db2 for writes");
+    let first = at("tell the agent of db2 that db2 is the primary");
+    assert_eq!(first.after, [open.id]);
+    for other in ["db1", "db3"] {
+        let step = at(&format!("tell the agent of {other} that db2"));
+        assert_eq!(step.after, [first.id]);
+    }
+}
+
+#[test]
 fn a_script_brings_the_address_up_between_promotion_and_writes() {
     let story = Story::new(
         &[("1:452", "1:452"), ("1:880", "1:880")],
@@ -525,6 +575,8 @@ fn a_script_brings_the_address_up_between_promotion_and_writes() {
             agents: &agents(3),
             promoted: None,
             address_script,
+            await_lease: false,
+            assign: &[],
         })
         .unwrap()
         .steps

@@ -64,6 +64,8 @@ pub(crate) enum Fence {
     Unconfirmed,
     /// Its agent holds mysqld down.
     HeldDown,
+    /// Its lease is over before anything else is opened: its agent makes it read-only.
+    LeaseOver,
     /// `shutdown_script` switched the host off.
     PoweredOff,
 }
@@ -199,7 +201,13 @@ impl Report {
         self.journal = Some(journal.display().to_string());
     }
 
-    pub(crate) fn frozen(&mut self, fence: Fence, how: Option<String>, topology: &Topology) {
+    pub(crate) fn frozen(
+        &mut self,
+        fence: Fence,
+        how: Option<String>,
+        no_lease: Option<String>,
+        topology: &Topology,
+    ) {
         self.fenced = Some(fence != Fence::Unconfirmed);
         self.fence = how;
         self.positions(topology, false);
@@ -223,7 +231,11 @@ impl Report {
         let dead = &self.dead_primary;
         self.remarks.push(match fence {
             Fence::Unconfirmed => format!(
-                "UNFENCED: mysqld of {dead} could not be held down for sure; make sure that it stays off"
+                "UNFENCED: mysqld of {dead} could not be held down for sure{}; make sure that it stays off",
+                no_lease.map(|why| format!(", and there is no lease to wait for: {why}")).unwrap_or_default()
+            ),
+            Fence::LeaseOver => format!(
+                "fenced by its lease: mysqld of {dead} could not be held down, but its lease was over before the new primary was opened; its agent makes it read-only and keeps it so. Without its agent only read_only=1 in its configuration does"
             ),
             Fence::HeldDown => format!(
                 "mysqld of {dead} is held down by its agent and will not start until released: mha-manager release --config FILE --server {dead}"
@@ -456,7 +468,7 @@ impl Report {
 
     fn failure(&mut self, plan: &Plan, act: &Act, why: &str) {
         match act {
-            Act::KeepCopy { .. } => {
+            Act::KeepCopy { .. } | Act::AssignPrimary { .. } => {
                 self.remarks.push(format!("{act}: {why}"));
             }
             Act::Repoint { server, .. }

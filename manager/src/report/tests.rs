@@ -24,6 +24,8 @@ fn report() -> Report {
         agents: &agents(3),
         promoted: None,
         address_script: false,
+        await_lease: false,
+        assign: &[],
     })
     .unwrap();
     let request = Request {
@@ -33,7 +35,7 @@ fn report() -> Report {
     let mut report = Report::new(&config, &request);
     report.observed(&topology, &election);
     report.operation("op-1", 7, Path::new("/state/op-1.journal"));
-    report.frozen(Fence::Unconfirmed, None, &topology);
+    report.frozen(Fence::Unconfirmed, None, None, &topology);
     report.elected("db2", &election);
     report.planned(&holdings, &plan);
     report.timeline(vec![StepTiming {

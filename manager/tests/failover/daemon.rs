@@ -41,15 +41,18 @@ impl Drop for Port {
 }
 
 /// A cluster whose primary db1 lives, watched.
-struct Watched {
-    cluster: Cluster,
+pub(crate) struct Watched {
+    pub(crate) cluster: Cluster,
     port: Option<Port>,
     daemon: Option<Daemon>,
 }
 
 impl Watched {
-    async fn start() -> Self {
-        let cluster = Cluster::start().await;
+    pub(crate) async fn start() -> Self {
+        Self::with(Cluster::start().await).await
+    }
+
+    pub(crate) async fn with(cluster: Cluster) -> Self {
         {
             let mut world = lock(&cluster.world);
             world.server("db1").alive = true;
@@ -68,12 +71,12 @@ impl Watched {
     }
 
     /// Starts a manager and waits until it watches somebody.
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         self.daemon = Some(Daemon::start(vec![(*self.cluster.config).clone()]));
         self.until("a primary", |s| s.primary.is_some()).await;
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.daemon.take().unwrap().stop().await;
     }
 
@@ -82,7 +85,7 @@ impl Watched {
         daemon.handles().borrow()[0].status.borrow().clone()
     }
 
-    async fn until(&self, what: &str, test: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) async fn until(&self, what: &str, test: impl Fn(&Status) -> bool) -> Status {
         let started = Instant::now();
         loop {
             let status = self.status();
@@ -107,7 +110,7 @@ impl Watched {
     }
 
     /// mysqld of db1 ends, and its port with it.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.port = None;
         lock(&self.cluster.world).server("db1").alive = false;
     }

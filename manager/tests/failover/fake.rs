@@ -49,6 +49,9 @@ impl FakeAgent {
                 .add_service(v1::watch_service_server::WatchServiceServer::new(
                     agent.clone(),
                 ))
+                .add_service(v1::lease_service_server::LeaseServiceServer::new(
+                    agent.clone(),
+                ))
                 .add_service(v1::replication_service_server::ReplicationServiceServer::new(agent))
                 .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
                 .await
@@ -61,7 +64,7 @@ impl FakeAgent {
         fault(&self.world, &self.server, call).await
     }
 
-    fn check(&self, context: &Option<v1::CallContext>) -> Result<(), Status> {
+    pub(crate) fn check(&self, context: &Option<v1::CallContext>) -> Result<(), Status> {
         let context = context.as_ref().unwrap();
         assert!(context.deadline_ms > 0);
         assert_eq!(context.cluster, "app1");
@@ -79,7 +82,7 @@ impl FakeAgent {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut FakeServer) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut FakeServer) -> T) -> T {
         change(lock(&self.world).server(&self.server))
     }
 }
@@ -284,7 +287,8 @@ impl v1::epoch_service_server::EpochService for FakeAgent {
                 s.holder = Some((request.operation, request.manager));
                 Ok(Response::new(v1::ClaimEpochResponse {
                     stored_epoch: s.epoch,
-                    ..Default::default()
+                    assignment: s.assignment.clone(),
+                    vouched_ms_ago: s.vouched_ms_ago,
                 }))
             } else {
                 let holder = s.holder.clone().map(|h| h.0).unwrap_or_default();

@@ -6,6 +6,7 @@
 mod daemon;
 mod fake;
 mod hooks;
+mod lease;
 mod logs;
 mod scenarios;
 mod watching;

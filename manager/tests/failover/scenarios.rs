@@ -37,7 +37,7 @@ impl Drop for Cluster {
 }
 
 /// Limits that no agent reaches by being slow on a busy machine.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "failover: { call_timeout: 5s, connect_timeout: 3s, save_timeout: 5s, progress_timeout: 5s }\n";
 
 impl Cluster {

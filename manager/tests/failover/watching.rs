@@ -12,6 +12,8 @@ use super::world::{FakeServer, lock};
 
 /// How soon a change is told.
 const LOOK: Duration = Duration::from_millis(2);
+/// Boot id of all hosts.
+pub(crate) const BOOT: &str = "b";
 
 fn state(server: &FakeServer) -> v1::WatchedState {
     use v1::{watched_process as process, watched_sql as sql};
@@ -30,6 +32,16 @@ fn state(server: &FakeServer) -> v1::WatchedState {
         }),
         sql: Some(v1::WatchedSql {
             state: sql.into(),
+            ..Default::default()
+        }),
+        boot_id: BOOT.into(),
+        epoch: server.epoch,
+        operation: server.holder.clone().unwrap_or_default().0,
+        assignment: server.assignment.clone(),
+        lease: Some(v1::WatchedLease {
+            manager_heard: !server.words.is_empty(),
+            vouching: 3,
+            agents: 3,
             ..Default::default()
         }),
         ..Default::default()
@@ -51,6 +63,7 @@ impl v1::watch_service_server::WatchService for FakeAgent {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
             let (mut last, mut sent) = (None, Instant::now());
+            let began = Instant::now();
             loop {
                 let (now, silent) = {
                     let mut world = lock(&agent.world);
@@ -58,7 +71,12 @@ impl v1::watch_service_server::WatchService for FakeAgent {
                     (state(server), server.silent)
                 };
                 if !silent && (last.as_ref() != Some(&now) || sent.elapsed() >= heartbeat) {
-                    if sender.send(Ok(now.clone())).await.is_err() {
+                    let mut told = now.clone();
+                    told.sent = Some(v1::AgentMoment {
+                        boottime_ms: began.elapsed().as_millis() as u64,
+                        unix_ms: 0,
+                    });
+                    if sender.send(Ok(told)).await.is_err() {
                         return;
                     }
                     (last, sent) = (Some(now), Instant::now());

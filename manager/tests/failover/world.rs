@@ -66,6 +66,12 @@ pub(crate) struct FakeServer {
     pub(crate) folder: PathBuf,
     pub(crate) epoch: u64,
     pub(crate) holder: Option<(String, String)>,
+    /// Who the primary is, as its agent has stored it.
+    pub(crate) assignment: Option<proto::v1::Assignment>,
+    /// How long before a claim its agent vouched last; `None`: it knows no leases.
+    pub(crate) vouched_ms_ago: Option<u64>,
+    /// Words of a manager for its lease: epoch, and the moment of the state that they answer.
+    pub(crate) words: Vec<(u64, u64)>,
     pub(crate) faults: BTreeMap<&'static str, Fault>,
     /// A cut whose manifest hides a missing transaction.
     pub(crate) drops_a_transaction: bool,
@@ -115,6 +121,9 @@ impl FakeServer {
             folder: PathBuf::new(),
             epoch: 0,
             holder: None,
+            assignment: None,
+            vouched_ms_ago: Some(60_000),
+            words: Vec::new(),
             faults: BTreeMap::new(),
             drops_a_transaction: false,
         }

@@ -144,7 +144,7 @@ async fn a_host_that_is_frozen_is_replaced() -> Outcome {
     let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
     watched.lose_the_primary(Loss::HostFrozen).await?;
     // What only the lost host held is listed, never glossed over.
-    for words in ["host dead", "unknown beyond", "UNFENCED"] {
+    for words in ["host dead", "unknown beyond", "fenced by its lease"] {
         assert!(
             watched.daemon.log_text().contains(words),
             "{words} in\n{}",
