@@ -255,6 +255,10 @@ impl MapBuilder {
         let ended = piece.grow(event, at.offset);
         piece.rotate_to = rotate_to.clone();
         self.flowing = rotate_to.is_none();
+        if rotate_to.is_some() {
+            // What the next file's is has to be said: part of that file may be missing, its description with it.
+            self.format = None;
+        }
         self.at = Some(rotate_to.unwrap_or_else(|| BinlogPosition::new(at.file, piece.to)));
         ended
     }

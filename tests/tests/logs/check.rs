@@ -112,8 +112,9 @@ impl Known {
                 (Expected::NotHeld, other)
             }
             Some(missing) if self.held.range(*missing..).next().is_none() => {
-                // Received, but gone: the end of what is held is before the end of what was received.
-                (Expected::NotHeld, None)
+                // Received, but gone: the end of what is held is before the end of what was received. Or a Rotate behind
+                // it is left, as of a receiver that connected once more, and says where the hole ends.
+                (Expected::NotHeld, Some(Expected::Hole(*missing)))
             }
             Some(missing) => {
                 let other = (!reached && target < *first).then_some(Expected::NotHeld);
