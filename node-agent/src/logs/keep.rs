@@ -32,7 +32,7 @@ pub mod watch;
 pub use source::StreamSource;
 
 use copies::{Copy, follow_copies};
-use journal::{FileId, Journal, Kept, kept_path};
+use journal::{FileId, Journal, Kept, Seen, kept_path};
 use listing::{in_directory, listed, location_has};
 
 /// Why relay logs could not be kept or listed.
@@ -100,6 +100,8 @@ pub struct RelayKeeper {
 #[derive(Debug)]
 struct Inner {
     journal: Journal,
+    /// The journal as it is on disk: one that could not be written is written by the next pass.
+    stored: Journal,
     location: Option<RelayLocation>,
     source: Option<SeenSource>,
     /// When the current generation was begun, if that was in this run of the agent.
@@ -120,12 +122,13 @@ impl RelayKeeper {
     /// Takes up what was kept before; the journal is in the server's state `folder`.
     pub fn open(folder: &Path, limits: RelayKeep) -> Result<Self, DurableError> {
         let journal_path = folder.join("relay-kept.json");
-        let journal = durable::read_json(&journal_path)?.unwrap_or_default();
+        let journal: Journal = durable::read_json(&journal_path)?.unwrap_or_default();
         Ok(Self {
             journal_path,
             copies_folder: folder.join("relay-kept"),
             limits,
             inner: Mutex::new(Inner {
+                stored: journal.clone(),
                 journal,
                 location: None,
                 source: None,
@@ -176,20 +179,35 @@ impl RelayKeeper {
 
     fn pass(&self, inner: &mut Inner, location: &RelayLocation) -> Result<Pass, KeepError> {
         let mut pass = Pass::default();
-        let before = inner.journal.clone();
-        let kept = keep_new(inner, location, &self.copies_folder, &mut pass);
-        let followed = kept.and_then(|()| follow_copies(inner));
+        let kept = self.look(inner, location, &mut pass);
+        // Each also after an error of the others: what was linked must be found again, and copies must not fall behind.
+        let followed = follow_copies(inner);
+        let stored = self.store(inner);
+        kept.and(followed).and(stored).map(|()| pass)
+    }
+
+    /// Keeps what is new and learns whose stream it is.
+    fn look(
+        &self,
+        inner: &mut Inner,
+        location: &RelayLocation,
+        pass: &mut Pass,
+    ) -> Result<(), KeepError> {
+        let kept = keep_new(inner, location, &self.copies_folder, pass);
         if let Some(seen) = &inner.source
             && inner.born.is_none_or(|born| seen.asked >= born)
         {
             inner.journal.learn_source(&seen.source);
         }
-        // Also after an error: what was linked must be found again.
-        if inner.journal != before {
+        kept
+    }
+
+    fn store(&self, inner: &mut Inner) -> Result<(), KeepError> {
+        if inner.journal != inner.stored {
             durable::write_json(&self.journal_path, &inner.journal)?;
+            inner.stored = inner.journal.clone();
         }
-        followed?;
-        Ok(pass)
+        Ok(())
     }
 
     /// Drops what the limits do not allow any more, oldest first. Call it now and then, in a blocking task.
@@ -239,7 +257,7 @@ impl RelayKeeper {
         dropped.extend(vanished);
         if !dropped.is_empty() {
             inner.journal.forget(|kept| dropped.contains(&kept.path));
-            durable::write_json(&self.journal_path, &inner.journal)?;
+            self.store(&mut inner)?;
         }
         Ok(count)
     }
@@ -255,7 +273,15 @@ impl RelayKeeper {
             return Ok(Vec::new());
         };
         // So that no listed file is unknown to the journal, nor its generation without a source that is known by now.
-        self.pass(&mut inner, &location)?;
+        self.look(&mut inner, &location, &mut Pass::default())?;
+        // A full disk must not keep anybody from reading what is there.
+        let followed = follow_copies(&mut inner);
+        for error in [followed, self.store(&mut inner)]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            tracing::warn!(directory = %location.directory.display(), error = crate::error::chain(&error), "relay logs are listed, but not all of them are kept");
+        }
         let listed = listed(&location)?;
         Ok(inner.journal.sets(&listed))
     }
@@ -299,59 +325,71 @@ impl ProtectRelayLogs for RelayKeeper {
     }
 }
 
-/// Links or begins to copy every relay log of the directory that is not kept yet.
+/// Links or begins to copy every relay log of the directory that is not kept yet; one that cannot be kept does not stand
+/// in the way of the others.
 fn keep_new(
     inner: &mut Inner,
     location: &RelayLocation,
     copies_folder: &Path,
     pass: &mut Pass,
 ) -> Result<(), KeepError> {
+    let mut first = Ok(());
     for seen in in_directory(location)? {
-        if inner.journal.holds(seen.id) {
-            continue;
+        if !inner.journal.holds(seen.id) {
+            first = first.and(keep_one(inner, location, copies_folder, pass, seen));
         }
-        let source = inner.source.as_ref().map(|seen| &seen.source);
-        let (generation, begins) = inner.journal.place(&seen.name, source);
-        let mut path = kept_path(&location.directory, generation, &seen.name);
-        let copied = match (inner.link)(&seen.path, &path) {
-            Ok(()) => false,
-            // Deleted between listing and linking: it was there for less than a pass.
-            Err(Errno::ENOENT) => continue,
-            // Another file system, none with links, or a directory this user may only read.
-            Err(
-                Errno::EXDEV
-                | Errno::EPERM
-                | Errno::EACCES
-                | Errno::EROFS
-                | Errno::EMLINK
-                | Errno::EOPNOTSUPP,
-            ) => {
-                durable::create_private_directory(copies_folder)?;
-                path = kept_path(copies_folder, generation, &seen.name);
-                let Some(copy) = Copy::begin(&seen.path, &path)? else {
-                    continue;
-                };
-                inner.copies.insert(seen.id, copy);
-                true
-            }
-            Err(errno) => return Err(DurableError::io("link", &path)(errno.into()).into()),
-        };
-        if copied {
-            pass.copied += 1;
-        } else {
-            pass.linked += 1;
-        }
-        if begins {
-            inner.born = Some(Instant::now());
-        }
-        inner.journal.enter(Kept {
-            name: seen.name,
-            path,
-            id: seen.id,
-            generation,
-            copied,
-        });
     }
+    first
+}
+
+fn keep_one(
+    inner: &mut Inner,
+    location: &RelayLocation,
+    copies_folder: &Path,
+    pass: &mut Pass,
+    seen: Seen,
+) -> Result<(), KeepError> {
+    let source = inner.source.as_ref().map(|seen| &seen.source);
+    let (generation, begins) = inner.journal.place(&seen.name, source);
+    let mut path = kept_path(&location.directory, generation, &seen.name);
+    let copied = match (inner.link)(&seen.path, &path) {
+        Ok(()) => false,
+        // Deleted between listing and linking: it was there for less than a pass.
+        Err(Errno::ENOENT) => return Ok(()),
+        // Another file system, none with links, or a directory this user may only read.
+        Err(
+            Errno::EXDEV
+            | Errno::EPERM
+            | Errno::EACCES
+            | Errno::EROFS
+            | Errno::EMLINK
+            | Errno::EOPNOTSUPP,
+        ) => {
+            durable::create_private_directory(copies_folder)?;
+            path = kept_path(copies_folder, generation, &seen.name);
+            let Some(copy) = Copy::begin(&seen.path, &path)? else {
+                return Ok(());
+            };
+            inner.copies.insert(seen.id, copy);
+            true
+        }
+        Err(errno) => return Err(DurableError::io("link", &path)(errno.into()).into()),
+    };
+    if copied {
+        pass.copied += 1;
+    } else {
+        pass.linked += 1;
+    }
+    if begins {
+        inner.born = Some(Instant::now());
+    }
+    inner.journal.enter(Kept {
+        name: seen.name,
+        path,
+        id: seen.id,
+        generation,
+        copied,
+    });
     Ok(())
 }
 

@@ -34,10 +34,21 @@ impl Copy {
             .map_err(DurableError::io("create", to))?;
         Ok(Some(Self { from, to }))
     }
+
+    /// Writes to it fail until the agent's next start, as on a full disk.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&mut self, path: &Path) {
+        self.to = File::open(path).unwrap();
+    }
 }
 
 /// Appends to each copy what its file has gained; takes up copies of an earlier run whose file is still there.
+///
+/// # Errors
+/// The first; the other copies are followed all the same.
 pub(super) fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
+    let mut first = Ok(());
+    let mut behind = Vec::new();
     for kept in inner.journal.kept.iter().filter(|kept| kept.copied) {
         if !inner.copies.contains_key(&kept.id)
             && let Some(location) = &inner.location
@@ -51,8 +62,11 @@ pub(super) fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
                 inner.copies.insert(kept.id, Copy { from, to });
             }
         }
-        if let Some(copy) = inner.copies.get_mut(&kept.id) {
-            append_news(copy).map_err(DurableError::io("copy", &kept.path))?;
+        if let Some(copy) = inner.copies.get_mut(&kept.id)
+            && let Err(error) = append_news(copy).map_err(DurableError::io("copy", &kept.path))
+        {
+            behind.push(kept.id);
+            first = first.and(Err(error.into()));
         }
     }
     // Deleted by the server and read to its end: no more will come, and the inode may be given to another file.
@@ -62,7 +76,10 @@ pub(super) fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
         location,
         ..
     } = inner;
-    copies.retain(|_, copy| copy.from.metadata().is_ok_and(|m| m.nlink() > 0));
+    copies.retain(|id, copy| {
+        // A handle may be all that is left of a file whose copy is behind, on a full disk for instance.
+        behind.contains(id) || copy.from.metadata().is_ok_and(|m| m.nlink() > 0)
+    });
     for kept in journal.kept.iter_mut().filter(|kept| kept.copied) {
         let gone = location
             .as_ref()
@@ -71,7 +88,7 @@ pub(super) fn follow_copies(inner: &mut Inner) -> Result<(), KeepError> {
             kept.id = FileId::NONE;
         }
     }
-    Ok(())
+    first
 }
 
 fn append_news(copy: &mut Copy) -> std::io::Result<()> {

@@ -356,6 +356,62 @@ fn a_link_refused_for_another_reason_is_an_error_and_no_silent_gap() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_written_keeps_nobody_from_reading_and_is_written_later() {
+    let server = Server::new();
+    // A folder with something in it cannot be replaced by a file.
+    let journal = server.folder.path().join("state/relay-kept.json");
+    fs::create_dir_all(journal.join("in the way")).unwrap();
+    server.write(1, "one");
+    server.index(&[1]);
+    assert!(matches!(
+        server.keeper.protect_now(),
+        Err(KeepError::Durable(_))
+    ));
+    assert_eq!(server.sets(), [["one"]]);
+    // Still not on disk, though nothing has changed since.
+    assert!(server.keeper.protect_now().is_err());
+    fs::remove_dir_all(&journal).unwrap();
+    server.pass();
+    server.delete(1);
+    server.index(&[]);
+    let keeper = RelayKeeper::open(&server.folder.path().join("state"), LIMITS).unwrap();
+    let server = Server {
+        folder: server.folder,
+        keeper,
+    };
+    server.learn(Some(source(1, "db1")));
+    assert_eq!(server.sets(), [["one"]]);
+}
+
+#[test]
+fn a_copy_that_fails_holds_up_no_other_and_loses_nothing() {
+    let server = Server::new();
+    server.keeper.lock().link = |_, _| Err(Errno::EXDEV);
+    for number in [1, 2] {
+        server.write(number, "begun");
+    }
+    server.index(&[1, 2]);
+    assert_eq!(server.pass().copied, 2);
+    {
+        let mut inner = server.keeper.lock();
+        let first = inner.journal.kept[0].clone();
+        let copy = inner.copies.get_mut(&first.id).unwrap();
+        copy.break_for_test(&first.path);
+    }
+    for number in [1, 2] {
+        let path = server.path(&format!("relay-bin.{number:06}"));
+        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b" and done").unwrap();
+        server.delete(number);
+    }
+    server.index(&[]);
+    assert!(server.keeper.protect_now().is_err());
+    assert_eq!(server.sets(), [["begun", "begun and done"]]);
+    // The file of the broken one is gone from its folder: the handle is all that is left of it.
+    assert_eq!(server.keeper.lock().copies.len(), 1);
+}
+
+#[test]
 fn without_an_index_the_directory_is_the_list() {
     let server = Server::new();
     server.write(2, "two");
