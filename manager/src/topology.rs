@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ClusterConfig, HostPort, ServerConfig};
-use crate::facts::{Flavor, Identity, Replica, ServerFacts};
+use crate::facts::{Flavor, Identity, Receiver, Replica, ServerFacts};
 use crate::observe::{Snapshot, Unknown};
 use crate::verdict::{self, AgentEvidence, Evidence, ReplicaEvidence, Verdict};
 
@@ -207,6 +207,9 @@ pub struct Topology {
     pub left_aside: Vec<LeftAside>,
     /// Replicas that already follow the server an earlier run promoted.
     pub following: Vec<String>,
+    /// Those of them whose threads both stand still: that run had pointed them there and not started them.
+    #[serde(default)]
+    pub standing_still: Vec<String>,
 }
 
 /// What the operator allows beyond the evidence.
@@ -251,6 +254,7 @@ pub fn sort(
     }
     let mut survivors: Vec<Survivor> = Vec::new();
     let (mut left_aside, mut following) = (Vec::new(), Vec::new());
+    let mut standing_still = Vec::new();
     let promoted = assurances
         .promoted
         .and_then(|name| config.servers.iter().find(|s| s.name == name));
@@ -266,6 +270,9 @@ pub fn sort(
                         && same_address(&source_address(&found.replica), &p.address)
                 }) =>
             {
+                if found.replica.receiver == Receiver::Stopped && !found.replica.applier_running {
+                    standing_still.push(found.server.clone());
+                }
                 following.push(found.server);
             }
             Ok(found)
@@ -315,6 +322,7 @@ pub fn sort(
         survivors,
         left_aside,
         following,
+        standing_still,
     })
 }
 

@@ -67,6 +67,11 @@ impl AgentCallError {
         }
     }
 
+    /// The connection broke, so an agent that is restarted may answer in a moment; a silent one has not broken off.
+    pub fn broke_off(&self) -> bool {
+        matches!(self, Self::Call(CallError::Lost { code, .. }) if *code != tonic::Code::DeadlineExceeded)
+    }
+
     /// No answer came: what the call did, if anything, is unknown.
     pub fn is_lost(&self) -> bool {
         matches!(

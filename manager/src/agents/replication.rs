@@ -82,7 +82,8 @@ impl AgentClient {
         stream::drive(self.name(), CALL, stall, client.apply_logs(request), step).await
     }
 
-    /// Makes the server no replica any more; it stays read-only.
+    /// Makes the server no replica any more; it stays read-only. `continues` names an interrupted operation that may have
+    /// done it already.
     ///
     /// # Errors
     /// See [`AgentCallError`].
@@ -91,12 +92,14 @@ impl AgentClient {
         context: &Context,
         server: &str,
         executed_at_least: &BinlogPosition,
+        continues: Option<&str>,
         limit: Duration,
     ) -> Result<Promoted> {
         const CALL: &str = "Promote";
         let request = v1::PromoteRequest {
             context: Some(wire_context(context, server, limit)),
             executed_at_least: Some(to_wire(executed_at_least)),
+            continues: continues.unwrap_or_default().to_owned(),
         };
         let answer = unary(
             self.name(),

@@ -10,7 +10,7 @@ use super::Streams;
 use crate::config;
 use crate::exit_code::ExitCode;
 use crate::failover::{self, Request, Surroundings};
-use crate::journal::NoHook;
+use crate::journal::fault;
 use crate::prompt::{Operator, Terminal};
 use crate::report::{self, Report};
 
@@ -65,6 +65,13 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
             return ExitCode::Usage;
         }
     };
+    let hook = match fault::from_environment() {
+        Ok(hook) => hook,
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Usage;
+        }
+    };
     let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -89,7 +96,7 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{line}");
         }),
         operator: terminal.as_mut().map(|t| t as &mut dyn Operator),
-        hook: Arc::new(NoHook),
+        hook,
     };
     let report = runtime.block_on(failover::run(config, &request, surroundings));
     let shown = show(&report, args.format, streams);

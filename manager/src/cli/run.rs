@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,6 +16,7 @@ use crate::api;
 use crate::config::{self, ClusterConfig};
 use crate::daemon::{self, Daemon};
 use crate::exit_code::ExitCode;
+use crate::journal::{Hook, fault};
 use crate::observe::chain;
 
 /// Watches clusters, fails over when a primary is dead, and goes on with the new one. Ends with SIGTERM or SIGINT; a
@@ -49,6 +51,13 @@ pub(super) fn run(args: RunArgs, streams: &mut Streams<'_>) -> ExitCode {
             return ExitCode::Usage;
         }
     };
+    let hook = match fault::from_environment() {
+        Ok(hook) => hook,
+        Err(error) => {
+            streams.error(&error);
+            return ExitCode::Usage;
+        }
+    };
     start_logging(args.log_format);
     let runtime = match super::runtime() {
         Ok(runtime) => runtime,
@@ -62,7 +71,12 @@ pub(super) fn run(args: RunArgs, streams: &mut Streams<'_>) -> ExitCode {
             .first()
             .map(|config| daemon::default_socket(&config.state_dir))
     });
-    let served = runtime.block_on(serve(configs, args.config, &socket.unwrap_or_default()));
+    let served = runtime.block_on(serve(
+        configs,
+        args.config,
+        hook,
+        &socket.unwrap_or_default(),
+    ));
     match served {
         Ok(()) => ExitCode::Done,
         Err(why) => {
@@ -166,6 +180,7 @@ fn reload(daemon: &mut Daemon, read: Result<Result<Vec<ClusterConfig>, String>, 
 async fn serve(
     configs: Vec<ClusterConfig>,
     paths: Vec<PathBuf>,
+    hook: Arc<dyn Hook>,
     socket: &Path,
 ) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|error| format!("a signal handler: {error}"));
@@ -177,7 +192,7 @@ async fn serve(
     make_folders(&configs)?;
     let listener = api::bind(socket).map_err(|error| chain(&error))?;
     let clusters = configs.len();
-    let mut daemon = Daemon::start(configs);
+    let mut daemon = Daemon::with_hook(configs, hook);
     tracing::info!(clusters, socket = %socket.display(), "watching");
     let (stop, mut stop_asked) = mpsc::channel(1);
     let (end, ended) = oneshot::channel::<()>();

@@ -9,7 +9,7 @@ use crate::exit_code::ExitCode;
 use crate::failover::{self, LeaseSeen, Request, Surroundings};
 use crate::guard::Origin;
 use crate::hooks;
-use crate::journal::NoHook;
+use crate::journal::Hook;
 use crate::monitor::Decision;
 use crate::report::{self, Report};
 use crate::verdict::{AgentEvidence, Reason};
@@ -51,7 +51,11 @@ pub(super) enum Outcome {
 /// it is run at the moment of the decision, whose evidence it confirms.
 ///
 /// Differs from MHA: there it starts at the first failed ping, and its word is three intervals old when it counts.
-pub(super) async fn fail_over(config: Arc<ClusterConfig>, request: Request) -> Outcome {
+pub(super) async fn fail_over(
+    config: Arc<ClusterConfig>,
+    request: Request,
+    hook: Arc<dyn Hook>,
+) -> Outcome {
     let cluster = config.cluster.clone();
     let say = move |line: &str| tracing::info!(cluster, "{}", line.trim_end());
     if let Some(dead) = config.find(&request.dead_primary) {
@@ -64,7 +68,7 @@ pub(super) async fn fail_over(config: Arc<ClusterConfig>, request: Request) -> O
     let surroundings = Surroundings {
         narrator: Arc::new(say),
         operator: None,
-        hook: Arc::new(NoHook),
+        hook,
     };
     let report = failover::run(config.clone(), &request, surroundings).await;
     if !report.operation.is_empty() {

@@ -21,6 +21,7 @@ use crate::config::{ClusterConfig, ServerConfig};
 use crate::execute::unix_ms;
 use crate::facts::Process;
 use crate::guard::{self, Blocked, Origin, Past, Pause, Question, Standing};
+use crate::journal::Hook;
 use crate::monitor::{Action, At, Decision, Input, Limits, Monitor};
 use crate::observe::{self, Agents, chain};
 use crate::verdict::Verdict;
@@ -35,6 +36,7 @@ const INBOX: usize = 256;
 /// Makes the task and its handle.
 pub(super) fn start(
     config: Arc<ClusterConfig>,
+    hook: Arc<dyn Hook>,
     stop: watch::Receiver<bool>,
 ) -> (Handle, impl Future<Output = ()> + Send) {
     let (status, status_seen) = watch::channel(first_status(&config));
@@ -67,12 +69,14 @@ pub(super) fn start(
         standing: Standing::default(),
         phase: Phase::Looking { next: At::ZERO },
         asking: Vec::new(),
+        looking: None,
         status,
         explanation,
         inbox,
         leases: Leases::new(config.clone(), connected.clone()),
         connected,
         _watchers: watchers,
+        hook,
         config,
     };
     (handle, task.run(heard, told, stop))
@@ -124,6 +128,7 @@ struct Watching {
 
 struct Task {
     config: Arc<ClusterConfig>,
+    hook: Arc<dyn Hook>,
     clock: Clock,
     connected: Connected,
     inbox: mpsc::Sender<Seen>,
@@ -135,6 +140,7 @@ struct Task {
     phase: Phase,
     asking: Vec<Owned>,
     leases: Leases,
+    looking: Option<Owned>,
     _watchers: Vec<Owned>,
 }
 
@@ -254,7 +260,9 @@ impl Task {
 
     /// A manager that died in the middle of a failover: this one goes on with it, after it has read the facts again.
     fn finish_what_was_interrupted(&mut self) {
-        let Some(last) = self.past.last().filter(|past| past.was_interrupted()) else {
+        // One that was refused after it, or undone, has not finished it.
+        let last = self.past.iter().rfind(|past| past.changed_something());
+        let Some(last) = last.filter(|past| past.was_interrupted()) else {
             return;
         };
         let (operation, dead) = (last.operation.clone(), last.dead.clone());
@@ -280,7 +288,11 @@ impl Task {
     ) {
         let lease = self.leases.let_go(decision);
         let request = act::request(&dead.name, decision, lease);
-        let running = tokio::spawn(act::fail_over(self.config.clone(), request));
+        let running = tokio::spawn(act::fail_over(
+            self.config.clone(),
+            request,
+            self.hook.clone(),
+        ));
         self.phase = Phase::Acting { dead, running };
         self.say(State::FailoverRunning, verdict, sentence);
     }
@@ -306,6 +318,9 @@ impl Task {
                 let state = self.status.borrow().state;
                 self.show(state, None);
             }
+        }
+        if let Seen::Looked { instead_of, found } = &seen {
+            return self.looked(instead_of, found.as_deref());
         }
         let Phase::Watching(watching) = &self.phase else {
             return;
@@ -433,6 +448,7 @@ impl Task {
         let later = self.clock.now() + AGAIN;
         if let Phase::Watching(watching) = &mut self.phase {
             watching.again = Some(later);
+            watching.monitor.rest();
         }
     }
 
@@ -498,6 +514,7 @@ impl Task {
         ));
         self.asking.clear();
         self.leases.keep(&primary);
+        self.looking = None;
         self.phase = Phase::Watching(Box::new(Watching {
             monitor: Monitor::new(&primary.name, Limits::of(&self.config.monitor), now),
             primary,
@@ -516,12 +533,15 @@ impl Task {
             }
             Phase::Looking { .. } | Phase::Acting { .. } => {}
             Phase::Watching(watching) => {
+                let reading = now >= watching.next_reading;
+                if reading {
+                    watching.next_reading = now + self.config.monitor.readiness_interval;
+                }
                 if watching.again.is_some_and(|again| now >= again) {
                     watching.again = None;
-                    watching.monitor.resume(now);
+                    self.look_again();
                 }
-                if now >= watching.next_reading {
-                    watching.next_reading = now + self.config.monitor.readiness_interval;
+                if reading {
                     self.read_readiness();
                 }
                 self.leases.look(&guard::deposed(&self.past));
@@ -553,6 +573,52 @@ impl Task {
                     self.say(state, Verdict::Unknown, &sentence);
                 }
             }
+        }
+    }
+
+    /// A failover was refused or did not succeed: somebody else may have replaced the primary meanwhile. Asks beside
+    /// everything else; what comes back decides whether it is thought about again.
+    fn look_again(&mut self) {
+        let Phase::Watching(watching) = &self.phase else {
+            return;
+        };
+        let (config, inbox) = (self.config.clone(), self.inbox.clone());
+        let instead_of = watching.primary.name.clone();
+        let agents = self.connected.agents();
+        let deposed = guard::deposed(&self.past);
+        self.looking = Some(Owned::spawn(async move {
+            let views = observe::observe_servers(&config, &agents).await;
+            let found = discover::discover(&config, &views, &deposed)
+                .ok()
+                .map(|primary| primary.name.clone());
+            // Without an inbox there is nobody to think about it any more.
+            let _ = inbox.send(Seen::Looked { instead_of, found }).await;
+        }));
+    }
+
+    /// What [`Self::look_again`] has found.
+    fn looked(&mut self, instead_of: &str, found: Option<&str>) {
+        let now = self.clock.now();
+        let other = found
+            .filter(|name| *name != instead_of)
+            .and_then(|name| self.config.find(name))
+            .cloned();
+        let Phase::Watching(watching) = &mut self.phase else {
+            return;
+        };
+        if watching.primary.name != instead_of {
+            return;
+        }
+        match other {
+            Some(new) => {
+                let sentence = format!(
+                    "{} is the primary now, and not by this manager: watching it instead of {instead_of}",
+                    new.name
+                );
+                self.watch(new);
+                self.say(State::PingOk, Verdict::Alive, &sentence);
+            }
+            None => watching.monitor.resume(now),
         }
     }
 

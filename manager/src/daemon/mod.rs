@@ -27,6 +27,7 @@ pub use readiness::{Condition, Expected, Explanation, IfItDied, Part};
 pub use state::{Heard, State, Status};
 
 use crate::config::ClusterConfig;
+use crate::journal::{Hook, NoHook};
 
 /// What an operator tells a cluster's task.
 #[derive(Debug)]
@@ -92,7 +93,13 @@ impl Daemon {
     /// Starts a task per cluster.
     #[must_use]
     pub fn start(configs: Vec<ClusterConfig>) -> Self {
-        let (registry, handles) = Registry::new();
+        Self::with_hook(configs, Arc::new(NoHook))
+    }
+
+    /// The same with a hook around the journal writes of all failovers.
+    #[must_use]
+    pub fn with_hook(configs: Vec<ClusterConfig>, hook: Arc<dyn Hook>) -> Self {
+        let (registry, handles) = Registry::new(hook);
         let mut daemon = Self {
             handles,
             registry,

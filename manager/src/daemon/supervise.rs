@@ -3,6 +3,7 @@
 //! Guarantees: a cluster has at most one task at any time; a task whose configuration changes or goes away ends by itself,
 //! after the failover that runs, and only then the next one begins; clusters do not wait for each other.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{Handle, cluster};
 use crate::config::ClusterConfig;
+use crate::journal::Hook;
 
 /// Pause before a task that broke is started anew.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -18,14 +20,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is wanted of a cluster; `None`: that it is watched no more.
 pub(super) type Wanted = watch::Receiver<Option<Arc<ClusterConfig>>>;
 
-/// Handles of all clusters that are watched, by name.
-#[derive(Debug, Clone)]
-pub(super) struct Registry(Arc<watch::Sender<Arc<Vec<Handle>>>>);
+/// Handles of all clusters that are watched, by name, and what stands around their journals' writes.
+#[derive(Clone)]
+pub(super) struct Registry {
+    handles: Arc<watch::Sender<Arc<Vec<Handle>>>>,
+    hook: Arc<dyn Hook>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("handles", &self.handles)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Registry {
-    pub(super) fn new() -> (Self, watch::Receiver<Arc<Vec<Handle>>>) {
+    pub(super) fn new(hook: Arc<dyn Hook>) -> (Self, watch::Receiver<Arc<Vec<Handle>>>) {
         let (sender, receiver) = watch::channel(Arc::default());
-        (Self(Arc::new(sender)), receiver)
+        let handles = Arc::new(sender);
+        (Self { handles, hook }, receiver)
     }
 
     /// Adds a handle, or replaces the one of the same cluster.
@@ -42,11 +56,12 @@ impl Registry {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Handle>)) {
-        self.0.send_modify(|handles| change(Arc::make_mut(handles)));
+        self.handles
+            .send_modify(|handles| change(Arc::make_mut(handles)));
     }
 }
 
-/// A cluster's task that runs.
+/// A cluster's task that runs; it ends with its owner.
 pub(super) struct Running {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -56,12 +71,18 @@ impl Running {
     /// Starts it and makes it known.
     pub(super) fn start(config: Arc<ClusterConfig>, registry: &Registry) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let (handle, task) = cluster::start(config, stopping);
+        let (handle, task) = cluster::start(config, registry.hook.clone(), stopping);
         registry.put(handle);
         Self {
             stop,
             task: tokio::spawn(task),
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -40,6 +40,11 @@ pub(super) enum Seen {
         asked: At,
         replicas: Vec<ReplicaEvidence>,
     },
+    /// Who the primary is was asked again, while this one could not be replaced.
+    Looked {
+        instead_of: String,
+        found: Option<String>,
+    },
 }
 
 /// Time since the daemon began, by a clock that never goes back.

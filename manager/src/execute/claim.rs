@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::{Run, StepTiming, unix_ms};
+use super::{Run, StepTiming, again, unix_ms};
 use crate::agents::{AgentCallError, AgentClient, Claim, Context};
 use crate::config::ClusterConfig;
 use crate::journal::{self, JournalError, Record, StepOutcome};
@@ -138,7 +138,11 @@ async fn claim_one(
     };
     let limit = run.config.failover.call_timeout;
     let claiming = async {
-        let granted = client.claim(&claim, limit).await?;
+        // An agent that still stops an older operation's work wants to be asked again, and so does one that is restarted.
+        let once_more = |error: &AgentCallError| {
+            error.broke_off() || error.kind() == Some(proto::v1::ErrorKind::Conflict)
+        };
+        let granted = again(limit, once_more, || client.claim(&claim, limit)).await?;
         let granted = Granted {
             agent: client.endpoint().name.clone(),
             at: Instant::now(),
@@ -182,11 +186,14 @@ pub async fn release(run: &Run) -> Result<Vec<String>, JournalError> {
         let act = Act::ReleaseEpoch {
             agent: client.endpoint().name.clone(),
         };
-        let released = async {
-            client.release(&run.context, limit).await?;
+        let releasing = async {
+            again(limit, AgentCallError::broke_off, || {
+                client.release(&run.context, limit)
+            })
+            .await?;
             Ok(((), StepOutcome::Released { released: true }))
         };
-        journalled(run, number, act, released).await
+        journalled(run, number, act, releasing).await
     }))
     .await;
     let mut kept = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Run, StepError, StepTiming, perform, unix_ms};
+use super::{Run, StepError, StepTiming, again, perform, unix_ms};
 use crate::journal::{JournalError, Record, StepOutcome};
 use crate::observe::chain;
 use crate::plan::{Act, Step, StepId};
@@ -143,7 +143,11 @@ async fn one<'s>(
         })
         .await?;
     let started_us = run.elapsed_us();
-    let result = perform::perform(run, &step.act).await;
+    let limit = run.config.failover.call_timeout;
+    let result = again(limit, StepError::broke_off, || {
+        perform::perform(run, &step.act)
+    })
+    .await;
     let finished_us = run.elapsed_us();
     let (record, note) = match &result {
         Ok(outcome) => (

@@ -4,6 +4,7 @@
 //! as the steps they wait for have succeeded, all at once; a step whose predecessor failed is skipped. An act that
 //! cannot be journalled is not done: the run stops there as if the manager had crashed.
 
+mod again;
 mod claim;
 mod copy;
 mod dag;
@@ -17,6 +18,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use again::again;
 pub use claim::{ClaimRefused, Claimed, claim, release, release_stale};
 pub use dag::{StepResult, StepResults};
 
@@ -133,6 +135,11 @@ impl StepError {
             Self::Hook(error) => error.outcome_unknown(),
             _ => false,
         }
+    }
+
+    /// The connection to the agent broke; see [`AgentCallError::broke_off`].
+    pub fn broke_off(&self) -> bool {
+        matches!(self, Self::Call(error) if error.broke_off())
     }
 
     /// What a hook printed before it failed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Run, StepError, copy, lock, show_event};
-use crate::agents::{AgentCallError, Context, HeldEvent, Logs, SegmentOutcome, SegmentRef};
+use crate::agents::{AgentCallError, HeldEvent, Logs, SegmentOutcome, SegmentRef};
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
 use crate::plan::{Act, PieceId, Source};
@@ -115,10 +115,17 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
         Act::Promote {
             server,
             executed_at_least,
+            continues,
         } => {
             let promoted = run
                 .client(server)?
-                .promote(context, server, executed_at_least, policy.progress_timeout)
+                .promote(
+                    context,
+                    server,
+                    executed_at_least,
+                    continues.as_deref(),
+                    policy.progress_timeout,
+                )
                 .await?;
             if promoted.executed < *executed_at_least {
                 return Err(StepError::NotReached {
@@ -131,7 +138,9 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             Ok(StepOutcome::Promoted(promoted))
         }
         Act::MakeWritable { server } => {
-            make_writable(run, context, server).await?;
+            run.client(server)?
+                .make_writable(context, server, policy.call_timeout)
+                .await?;
             Ok(StepOutcome::Writable)
         }
         Act::AwaitLease { .. } => {
@@ -189,22 +198,6 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
                 .resume_replication(context, server, policy.progress_timeout)
                 .await?;
             Ok(StepOutcome::Resumed(Box::new(status)))
-        }
-    }
-}
-
-/// read_only=0 is idempotent: a lost answer is asked for again.
-async fn make_writable(run: &Run, context: &Context, server: &str) -> Result<()> {
-    let limit = run.config.failover.call_timeout;
-    let client = run.client(server)?;
-    let mut tries_left = 2;
-    loop {
-        match client.make_writable(context, server, limit).await {
-            Err(error) if error.is_lost() && tries_left > 0 => {
-                tries_left -= 1;
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            result => return Ok(result?),
         }
     }
 }

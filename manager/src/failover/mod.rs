@@ -88,6 +88,8 @@ struct Prepared {
     epoch: u64,
     /// An earlier run came as far as this; what is left of it is finished.
     promoted: Option<AlreadyPromoted>,
+    /// There was an earlier operation for this dead primary.
+    repeats: bool,
 }
 
 /// Runs a failover. The report says everything; its exit code is the command's.
@@ -257,15 +259,16 @@ async fn change(
     let dead_shares_agent = prepared.topology.dead_agent_answers && dead_client.is_none();
     let mut claimed = execute::claim(run, &survivors, dead_client.as_ref()).await?;
     claimed.dead |= dead_shares_agent;
-    let result = recover::recover(
-        run,
-        dead,
-        forced,
-        request,
-        prepared,
-        (&claimed, survivors.len()),
-        report,
-    )
+    let result = async {
+        let prepared = if prepared.repeats {
+            earlier::take_up(run).await;
+            prepare::once_more(&run.config, dead, forced, request, prepared).await?
+        } else {
+            prepared
+        };
+        let claimed = (&claimed, survivors.len());
+        recover::recover(run, dead, forced, request, prepared, claimed, report).await
+    }
     .await;
     (run.narrator)(Phase::Cleanup.heading());
     match execute::release(run).await {
@@ -327,18 +330,20 @@ fn begin(run: &Run, dead: &ServerConfig, prepared: &Prepared, request: &Request)
     }
 }
 
-/// `failover-20261122T140000Z-1a2b3c4d`: sorts by time, unique by chance.
+/// `failover-20261122T140000123Z-1a2b3c4d`: sorts by time, to the millisecond, since a manager that is restarted by a
+/// supervisor begins the next one within the same second; unique by chance.
 fn operation_id() -> String {
     let now = time::OffsetDateTime::now_utc();
     let unique = uuid::Uuid::new_v4().simple().to_string();
     format!(
-        "failover-{:04}{:02}{:02}T{:02}{:02}{:02}Z-{}",
+        "failover-{:04}{:02}{:02}T{:02}{:02}{:02}{:03}Z-{}",
         now.year(),
         u8::from(now.month()),
         now.day(),
         now.hour(),
         now.minute(),
         now.second(),
+        now.millisecond(),
         unique.get(..8).unwrap_or(&unique)
     )
 }

@@ -59,6 +59,29 @@ pub(super) async fn prepare(
         election,
         epoch: epoch.saturating_add(1),
         promoted,
+        repeats: earlier::began(config, &dead.name)?,
+    })
+}
+
+/// The same facts again, once the cluster is claimed. What an earlier operation for this primary still had under way at
+/// the agents went on while they were asked the first time; the claim has ended it.
+pub(super) async fn once_more(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    forced: Option<&str>,
+    request: &Request,
+    prepared: Prepared,
+) -> Result<Prepared, FailoverError> {
+    let (_, topology, promoted) = look(config, dead, request, &prepared.agents).await?;
+    let election = match &promoted {
+        Some(earlier) => elect::decided_before(&earlier.server),
+        None => elect::elect(config, &topology, forced)?,
+    };
+    Ok(Prepared {
+        topology,
+        election,
+        promoted,
+        ..prepared
     })
 }
 

@@ -25,8 +25,23 @@ enum Next {
     WithoutWinner(String, String, StopReason),
     /// Stop and undo.
     Undo(StopReason),
-    /// The new primary is promoted, but not open.
+    /// The new primary is promoted, but not open; whether it is not known if it was opened.
     NotOpen(StopReason, bool),
+}
+
+impl Next {
+    /// Of several, the one that counts: an unknown outcome is worse than a known one, divergence stops everything, and a
+    /// provider that is missing explains why a winner failed.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Promoted => 0,
+            Self::WithoutWinner(..) => 1,
+            Self::WithoutProvider(..) => 2,
+            Self::Undo(_) => 3,
+            Self::NotOpen(_, false) => 4,
+            Self::NotOpen(_, true) => 5,
+        }
+    }
 }
 
 pub(super) async fn recover(
@@ -39,13 +54,14 @@ pub(super) async fn recover(
     report: &mut Report,
 ) -> Result<ExitCode, FailoverError> {
     (run.narrator)(Phase::DeadPrimaryShutdown.heading());
-    if let Some(earlier) = &prepared.promoted {
-        run.set_promoted(earlier.promoted.clone());
+    if let Some(promoted) = prepared.promoted.as_ref().and_then(|p| p.promoted.as_ref()) {
+        run.set_promoted(promoted.clone());
     }
     let before = prepared.topology.clone();
+    let promoted = prepared.promoted.is_some();
     let frozen = match freeze::freeze(run, dead, claimed.dead, prepared.topology).await? {
         Ok(frozen) => frozen,
-        Err(not) => return stop(run, &before, not.held, not.reason).await,
+        Err(not) => return stop(run, &before, not.held, promoted, not.reason).await,
     };
     let assign = who_is_told(
         run,
@@ -60,21 +76,21 @@ pub(super) async fn recover(
     let topology = frozen.topology;
     if frozen.fence == Fence::Unconfirmed {
         if let Err(refusal) = freeze::majority(&run.config, dead, granting, request) {
-            return stop(run, &topology, held, refusal.into()).await;
+            return stop(run, &topology, held, promoted, refusal.into()).await;
         }
         if held && !request.primary_is_off {
             let reason = StopReason::NotHeldDown {
                 server: dead.name.clone(),
                 how: frozen.how.unwrap_or_default(),
             };
-            return stop(run, &topology, held, reason).await;
+            return stop(run, &topology, held, promoted, reason).await;
         }
     }
     (run.narrator)(Phase::LatestReplicas.heading());
     let surveyed = survey::survey(&run.config, &run.agents, &topology, request.accept_loss).await;
     let holdings = match surveyed {
         Ok(holdings) => holdings,
-        Err(reason) => return stop(run, &topology, held, reason).await,
+        Err(reason) => return stop(run, &topology, held, promoted, reason).await,
     };
     if let DeadLog::Unreachable { why } = &holdings.dead
         && run.config.failover.on_unreachable_log == UnreachableLog::Stop
@@ -84,7 +100,7 @@ pub(super) async fn recover(
             dead: dead.name.clone(),
             why: why.clone(),
         };
-        return stop(run, &topology, held, refusal.into()).await;
+        return stop(run, &topology, held, promoted, refusal.into()).await;
     }
     let mut attempt = Attempt {
         run,
@@ -162,15 +178,16 @@ fn who_is_told(
         .collect()
 }
 
-/// Undoes and reports why.
+/// Undoes, unless an earlier run or this one has promoted somebody, and reports why.
 async fn stop(
     run: &Run,
     topology: &Topology,
     held: bool,
+    promoted: bool,
     reason: StopReason,
 ) -> Result<ExitCode, FailoverError> {
-    // An earlier run has promoted a server: the old primary must never come back, and the others not follow it again.
-    if run.promoted().is_some() {
+    // There is a new primary, or there may be one: the old one must never come back, and the others not follow it again.
+    if promoted || run.promoted().is_some() {
         return Err(FailoverError::AfterChanges(reason));
     }
     // A script may have moved an address or cut the power: only its author knows the way back.
@@ -326,7 +343,8 @@ impl Attempt<'_> {
         // A survivor whose apply failed is not touched again: its state is what an operator must see.
         let mut topology = self.topology.clone();
         topology.survivors.retain(|s| !given_up.contains(&s.server));
-        stop(self.run, &topology, self.held, reason).await
+        let promoted = self.promoted.is_some();
+        stop(self.run, &topology, self.held, promoted, reason).await
     }
 }
 
@@ -346,18 +364,18 @@ fn judge(plan: &Plan, results: StepResults) -> Next {
     let skipped_winner = results.iter().any(|(act, result)| {
         matches!(act, Act::Promote { .. }) && matches!(result, StepResult::Skipped { .. })
     });
-    let mut next = None;
-    for (act, error) in results.into_failed() {
-        let found = after_failure(plan, act, error, promoted);
-        next = Some(match (next, found) {
-            // Divergence stops everything; an unknown outcome is worse still.
-            (Some(worst @ (Next::Undo(_) | Next::NotOpen(..))), _) => worst,
-            (_, found @ (Next::Undo(_) | Next::NotOpen(..))) => found,
-            (Some(first @ Next::WithoutProvider(..)), _) => first,
-            (_, found) => found,
-        });
-    }
-    next.unwrap_or_else(|| {
+    let found = results
+        .into_failed()
+        .filter_map(|(act, error)| after_failure(plan, act, error, promoted));
+    // The first of those that weigh most.
+    let worst = found.reduce(|worst, next| {
+        if next.weight() > worst.weight() {
+            next
+        } else {
+            worst
+        }
+    });
+    worst.unwrap_or_else(|| {
         Next::Undo(StopReason::NobodyEqual {
             why: if skipped_winner {
                 "the promotion was skipped".to_owned()
@@ -368,17 +386,24 @@ fn judge(plan: &Plan, results: StepResults) -> Next {
     })
 }
 
-fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Next {
+/// What a failed step means for the run; `None` if it is not what kept the winner from being opened.
+fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Option<Next> {
     let unknown = error.outcome_unknown();
     let why = chain(&error);
     let reason = StopReason::Step {
         act: act.to_string(),
         source: error,
     };
-    match act {
+    Some(match act {
+        // The copy on the manager is for people; what it could not be is in the report.
+        Act::KeepCopy { .. } => return None,
         // The script that brings the address up may have opened it.
         Act::MakeWritable { .. } | Act::RunHook { .. } => Next::NotOpen(reason, unknown),
         _ if promoted => Next::NotOpen(reason, false),
+        // A server that an earlier run had promoted has no second choice beside it.
+        Act::Promote {
+            continues: Some(_), ..
+        } => Next::NotOpen(reason, unknown),
         Act::Compare { left, right, .. } => match &reason {
             StopReason::Step {
                 source: StepError::Divergence { .. },
@@ -397,14 +422,18 @@ fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Nex
         Act::SaveBinaryLogs { server, .. } | Act::GenerateDiff { server, .. } => {
             Next::WithoutProvider(server, reason)
         }
-        Act::Pull { server, .. }
-        | Act::Drain { server, .. }
-        | Act::Apply { server, .. }
-        | Act::Promote { server, .. }
-            if server == plan.winner =>
+        Act::Pull { ref server, .. }
+        | Act::Drain { ref server, .. }
+        | Act::Apply { ref server, .. }
+        | Act::Promote { ref server, .. }
+            if *server == plan.winner =>
         {
-            Next::WithoutWinner(server, why, reason)
+            Next::WithoutWinner(server.clone(), why, reason)
+        }
+        // Another survivor is behind, and is listed; it waits for nobody and nobody waits for it.
+        Act::Pull { .. } | Act::Drain { .. } | Act::Apply { .. } | Act::Repoint { .. } => {
+            return None;
         }
         _ => Next::Undo(reason),
-    }
+    })
 }

@@ -9,6 +9,7 @@ use proto::v1::ErrorKind;
 use super::StopReason;
 use crate::agents::{AgentCallError, AgentClient, Logs};
 use crate::config::ClusterConfig;
+use crate::execute::again;
 use crate::facts::{LogEndKind, LogSurvey};
 use crate::observe::{Agents, chain};
 use crate::plan::{DeadLog, Holdings};
@@ -63,16 +64,21 @@ async fn relay(
     let latest = survivor.replica.read.as_ref();
     let limit = config.failover.progress_timeout;
     let ask = async |from| {
-        client
-            .survey(
-                &config.cluster,
-                &survivor.server,
-                Logs::Relay,
-                from,
-                latest,
-                limit,
-            )
-            .await
+        again(
+            config.failover.call_timeout,
+            AgentCallError::broke_off,
+            || {
+                client.survey(
+                    &config.cluster,
+                    &survivor.server,
+                    Logs::Relay,
+                    from,
+                    latest,
+                    limit,
+                )
+            },
+        )
+        .await
     };
     match ask(lowest).await {
         Ok(survey) => Some(survey),
@@ -142,9 +148,12 @@ async fn ask_dead(
     let mut tries_left = TRIES;
     loop {
         tries_left -= 1;
-        let result = client
-            .survey(&config.cluster, server, Logs::Binary, from, None, limit)
-            .await;
+        let result = again(
+            config.failover.call_timeout,
+            AgentCallError::broke_off,
+            || client.survey(&config.cluster, server, Logs::Binary, from, None, limit),
+        )
+        .await;
         match result {
             Err(error) if error.is_lost() && tries_left > 0 => {}
             result => return result,

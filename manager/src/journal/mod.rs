@@ -6,6 +6,7 @@
 //!
 //! Path: `<state>/journal/CLUSTER/OPERATION.journal`, folders 0700, file 0600.
 
+pub mod fault;
 mod read;
 mod record;
 mod write;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use read::{Journaled, is_running, operations, read};
 pub use record::{Begin, Record, StepOutcome};
-pub use write::{Hook, Journal, NoHook};
+pub use write::{Hook, Journal, NoHook, reopen};
 
 /// Why a journal cannot be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -74,6 +74,13 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Output>,
     },
+    /// The operation was interrupted, and this one goes on with what it left.
+    TakenUp {
+        /// When.
+        unix_ms: u64,
+        /// The other operation.
+        by: String,
+    },
     /// The operation ends.
     End {
         /// When.

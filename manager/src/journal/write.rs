@@ -13,7 +13,7 @@ use std::sync::Arc;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{JournalError, Record, folder};
+use super::{JournalError, Record, folder, read};
 
 /// Called around each write of a record: the one place where a test can count writes and stop the run.
 pub trait Hook: Send + Sync + 'static {
@@ -84,6 +84,14 @@ impl Journal {
         File::open(&dir)
             .and_then(|d| d.sync_all())
             .map_err(|source| JournalError::io(&dir, source))?;
+        Self::writing(path, file, hook)
+    }
+
+    fn writing(
+        path: PathBuf,
+        file: Flock<File>,
+        hook: Arc<dyn Hook>,
+    ) -> Result<Self, JournalError> {
         let (queue, waiting) = mpsc::unbounded_channel();
         let path: Arc<Path> = path.into();
         let writer_path = path.clone();
@@ -92,6 +100,11 @@ impl Journal {
             .spawn(move || write_all(&writer_path, file, waiting))
             .map_err(|source| JournalError::io(&path, source))?;
         Ok(Self { path, queue, hook })
+    }
+
+    /// What stands around its writes.
+    pub fn hook(&self) -> Arc<dyn Hook> {
+        self.hook.clone()
     }
 
     /// File of the journal.
@@ -120,6 +133,23 @@ impl Journal {
             Err(closed())
         }
     }
+}
+
+/// Opens the journal of an interrupted operation, to say at its end what became of it. A torn last record is cut off: it
+/// was never acknowledged, and whatever followed it would make the journal unreadable.
+///
+/// # Errors
+/// [`JournalError`]; also if its operation runs, or it is damaged elsewhere.
+pub fn reopen(path: &Path, hook: Arc<dyn Hook>) -> Result<Journal, JournalError> {
+    let io = |source| JournalError::io(path, source);
+    let file = OpenOptions::new().append(true).open(path).map_err(io)?;
+    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| JournalError::io(path, errno.into()))?;
+    if let Some(torn_at) = read(path)?.torn_at {
+        file.set_len(torn_at).map_err(io)?;
+        file.sync_all().map_err(io)?;
+    }
+    Journal::writing(path.to_owned(), file, hook)
 }
 
 pub(super) fn encode(path: &Path, record: &Record) -> Result<Vec<u8>, JournalError> {

@@ -102,6 +102,11 @@ impl Monitor {
         self.ping.as_ref().map(|p| &p.ping)
     }
 
+    /// Decides nothing until [`Self::resume`]: a failover did not succeed, and is not tried again at once.
+    pub fn rest(&mut self) {
+        self.decided = true;
+    }
+
     /// Goes on after the caller has acted, or was not allowed to: everything is seen afresh.
     pub fn resume(&mut self, at: At) {
         let stream = std::mem::replace(&mut self.stream, Stream::Lost { at: None });

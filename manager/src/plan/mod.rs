@@ -92,8 +92,11 @@ pub struct Findings<'a> {
 pub struct AlreadyPromoted {
     /// The server.
     pub server: String,
-    /// What its promotion reported: the others start where its own log ended then.
-    pub promoted: Promoted,
+    /// What its promotion reported: the others start where its own log ended then. `None` if that answer is not in the
+    /// journal: then the server is asked again.
+    pub promoted: Option<Promoted>,
+    /// The operation that did it.
+    pub operation: String,
     /// How far everything known went then: the others must execute this much.
     pub end: BinlogPosition,
 }
@@ -212,10 +215,24 @@ impl Builder<'_> {
         });
         let writable = match self.findings.promoted {
             // Opening it again is harmless; an earlier run may not have come to it.
-            Some(_) => self.open(&winner, lease.into_iter().collect()),
+            Some(earlier) if earlier.promoted.is_some() => {
+                self.open(&winner, lease.into_iter().collect())
+            }
+            Some(earlier) => {
+                let again = self.add(
+                    Act::Promote {
+                        server: winner.clone(),
+                        executed_at_least: earlier.end.clone(),
+                        continues: Some(earlier.operation.clone()),
+                    },
+                    vec![],
+                );
+                self.open(&winner, lease.into_iter().chain([again]).collect())
+            }
             None => self.promote(&winner, applied.get(&winner).copied(), lease),
         };
         self.assign(&winner, writable);
+        self.start_followers(&winner, writable);
         for target in self.frontier.targets.iter().filter(|t| t.server != winner) {
             let mut after = vec![writable];
             after.extend(applied.get(&target.server));
@@ -251,11 +268,29 @@ impl Builder<'_> {
         }
     }
 
+    /// Replicas that an interrupted run had pointed at the new primary and not started.
+    fn start_followers(&mut self, winner: &str, writable: StepId) {
+        let Some(earlier) = self.findings.promoted else {
+            return;
+        };
+        for server in &self.findings.topology.standing_still {
+            self.add(
+                Act::Repoint {
+                    server: server.clone(),
+                    to: winner.to_owned(),
+                    executed_at_least: earlier.end.clone(),
+                },
+                vec![writable],
+            );
+        }
+    }
+
     fn promote(&mut self, winner: &str, applied: Option<StepId>, lease: Option<StepId>) -> StepId {
         let promoted = self.add(
             Act::Promote {
                 server: winner.to_owned(),
                 executed_at_least: self.frontier.end.clone(),
+                continues: None,
             },
             applied.into_iter().collect(),
         );

@@ -136,6 +136,9 @@ pub enum Act {
         server: String,
         /// It must have executed this much.
         executed_at_least: BinlogPosition,
+        /// An interrupted operation that may have done it already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<String>,
     },
     /// Open the new primary for writes: the point of no return.
     MakeWritable {

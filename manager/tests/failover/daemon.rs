@@ -1,11 +1,13 @@
 //! The whole daemon against scripted agents and a scripted primary: what it sees, says and does by itself.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use manager::api::{self, Client};
 use manager::config;
 use manager::daemon::{Daemon, Handle, State, Status};
-use manager::{guard, journal};
+use manager::guard;
+use manager::journal::{self, Hook, NoHook};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -53,6 +55,11 @@ impl Watched {
     }
 
     pub(crate) async fn with(cluster: Cluster) -> Self {
+        Self::of(cluster, Arc::new(NoHook)).await
+    }
+
+    /// Watches this cluster, with this hook around the writes of the journal.
+    pub(crate) async fn of(cluster: Cluster, hook: Arc<dyn Hook>) -> Self {
         {
             let mut world = lock(&cluster.world);
             world.server("db1").alive = true;
@@ -66,14 +73,31 @@ impl Watched {
             port,
             daemon: None,
         };
-        watched.run().await;
+        watched.run_with(hook).await;
         watched
     }
 
     /// Starts a manager and waits until it watches somebody.
     pub(crate) async fn run(&mut self) {
-        self.daemon = Some(Daemon::start(vec![(*self.cluster.config).clone()]));
+        self.run_with(Arc::new(NoHook)).await;
+    }
+
+    async fn run_with(&mut self, hook: Arc<dyn Hook>) {
+        self.daemon = Some(Daemon::with_hook(
+            vec![(*self.cluster.config).clone()],
+            hook,
+        ));
         self.until("a primary", |s| s.primary.is_some()).await;
+    }
+
+    /// A manager that is there from now on, whatever it sees.
+    pub(crate) fn begin(&mut self) {
+        self.daemon = Some(Daemon::start(vec![(*self.cluster.config).clone()]));
+    }
+
+    /// Ends its manager as SIGKILL would.
+    pub(crate) fn end(&mut self) {
+        self.daemon = None;
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -259,7 +283,7 @@ async fn a_manager_that_starts_beside_a_dead_primary_finds_and_replaces_it() {
     let mut watched = Watched::start().await;
     watched.stop().await;
     watched.kill();
-    watched.daemon = Some(Daemon::start(vec![(*watched.cluster.config).clone()]));
+    watched.begin();
     watched
         .until("new primary", |s| s.primary.as_deref() == Some("db2"))
         .await;

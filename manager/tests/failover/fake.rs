@@ -509,13 +509,16 @@ impl v1::replication_service_server::ReplicationService for FakeAgent {
     ) -> Result<Response<v1::StopReceiverResponse>, Status> {
         self.fault("StopReceiver").await?;
         self.check(&request.into_inner().context)?;
-        Ok(Response::new(self.change(|s| {
+        self.change(|s| {
+            if !s.replica {
+                return Err(AgentError::new(ErrorKind::Conflict, "no replica").into());
+            }
             let was_running = std::mem::replace(&mut s.receiver_running, false);
-            v1::StopReceiverResponse {
+            Ok(Response::new(v1::StopReceiverResponse {
                 status: Some(status(s)),
                 was_running,
-            }
-        })))
+            }))
+        })
     }
 
     async fn apply_logs(
@@ -566,10 +569,16 @@ impl v1::replication_service_server::ReplicationService for FakeAgent {
         self.fault("Promote").await?;
         let request = request.into_inner();
         self.check(&request.context)?;
+        let operation = request.context.map(|c| c.operation).unwrap_or_default();
         let executed = self.change(|s| {
+            let by = s.promoted_by.get_or_insert_with(|| operation.clone());
+            let known = *by == operation || *by == request.continues;
+            if !known || !s.read_only {
+                return Err(AgentError::new(ErrorKind::Conflict, "no replica"));
+            }
             s.replica = false;
-            s.executed
-        });
+            Ok(s.executed)
+        })?;
         if executed < request.executed_at_least.unwrap().offset {
             return Err(AgentError::new(ErrorKind::Conflict, "behind").into());
         }

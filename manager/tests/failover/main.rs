@@ -6,6 +6,7 @@
 mod daemon;
 mod fake;
 mod hooks;
+mod killed;
 mod lease;
 mod logs;
 mod scenarios;

@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use manager::config::{self, ClusterConfig};
@@ -43,6 +42,11 @@ pub(crate) const POLICY: &str =
 impl Cluster {
     pub(crate) async fn start() -> Self {
         Self::with(POLICY, &["candidate: preferred", ""]).await
+    }
+
+    /// With limits that nothing meets on a busy machine.
+    pub(crate) async fn patient() -> Self {
+        Self::with("", &["candidate: preferred", ""]).await
     }
 
     /// db1 is dead and its port refuses; `extra` are further keys of db2 and db3.
@@ -105,7 +109,12 @@ impl Cluster {
             hook,
         };
         let report = failover::run(self.config.clone(), request, surroundings).await;
-        // The writer thread lets go of the journal a moment after the run ends; a process would be gone.
+        self.until_unlocked().await;
+        report
+    }
+
+    /// The writer thread lets go of a journal a moment after its run has ended; a process would be gone.
+    pub(crate) async fn until_unlocked(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self
             .journals()
@@ -115,7 +124,6 @@ impl Cluster {
             assert!(Instant::now() < deadline, "the journal stays locked");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        report
     }
 
     pub(crate) fn journals(&self) -> Vec<PathBuf> {
@@ -737,86 +745,6 @@ async fn ignore_fail_leaves_a_server_aside() {
 }
 
 /// Stops the run at the n-th journal write, before or after it.
-struct KillAt {
-    at: u32,
-    after: bool,
-    count: AtomicU32,
-}
-
-impl Hook for KillAt {
-    fn before(&self, _: &Record) -> bool {
-        let n = self.count.fetch_add(1, Ordering::SeqCst);
-        n < self.at || (self.after && n == self.at)
-    }
-
-    fn after(&self, _: &Record) -> bool {
-        !self.after || self.count.load(Ordering::SeqCst) <= self.at
-    }
-}
-
-#[tokio::test]
-async fn a_manager_killed_at_any_journal_write_leaves_at_most_one_primary_and_a_second_run_is_not_blocked_by_the_first()
- {
-    let total = {
-        let cluster = Cluster::start().await;
-        let counter = Arc::new(KillAt {
-            at: u32::MAX - 1,
-            after: false,
-            count: AtomicU32::new(0),
-        });
-        cluster
-            .run_with(&cluster.request(), counter.clone(), None)
-            .await;
-        counter.count.load(Ordering::SeqCst)
-    };
-    assert!(total > 30, "{total} records");
-    let mut unrecorded = 0;
-    for at in 0..total {
-        {
-            // Every write is one of the two: killed before it, or right after it.
-            let after = at % 2 == 1;
-            let cluster = Cluster::start().await;
-            let hook = Arc::new(KillAt {
-                at,
-                after,
-                count: AtomicU32::new(0),
-            });
-            cluster.run_with(&cluster.request(), hook, None).await;
-            let writable = lock(&cluster.world)
-                .servers
-                .values()
-                .filter(|s| s.name != "db1" && !s.read_only)
-                .count();
-            assert!(writable <= 1, "killed at {at}");
-            let promoted = lock(&cluster.world)
-                .servers
-                .values()
-                .any(|s| s.name != "db1" && !s.replica);
-            let report = cluster.run(&cluster.request()).await;
-            // Killed after the promotion and before it could be recorded: an operator must look.
-            if promoted && code(&report) == ExitCode::Refused {
-                unrecorded += 1;
-                continue;
-            }
-            assert_eq!(
-                code(&report),
-                ExitCode::Done,
-                "killed at {at}: {}",
-                report.summary
-            );
-            let mut world = lock(&cluster.world);
-            assert_eq!(world.server("db3").executed, 1308, "killed at {at}");
-            assert!(!world.server("db2").read_only, "killed at {at}");
-            assert_eq!(
-                world.server("db3").replicates_from,
-                Some(("db2".to_owned(), 3306)),
-                "killed at {at}"
-            );
-        }
-    }
-    assert!(unrecorded <= 1, "{unrecorded} runs could not be finished");
-}
-
 #[tokio::test]
 async fn three_servers_that_answer_are_done_before_any_limit() {
     let cluster = Cluster::start().await;

@@ -73,6 +73,10 @@ pub(crate) struct FakeServer {
     /// Words of a manager for its lease: epoch, and the moment of the state that they answer.
     pub(crate) words: Vec<(u64, u64)>,
     pub(crate) faults: BTreeMap<&'static str, Fault>,
+    /// So many calls find their connection broken, whatever they ask.
+    pub(crate) breaks: u32,
+    /// The operation that made it no replica any more.
+    pub(crate) promoted_by: Option<String>,
     /// A cut whose manifest hides a missing transaction.
     pub(crate) drops_a_transaction: bool,
 }
@@ -125,6 +129,8 @@ impl FakeServer {
             vouched_ms_ago: Some(60_000),
             words: Vec::new(),
             faults: BTreeMap::new(),
+            breaks: 0,
+            promoted_by: None,
             drops_a_transaction: false,
         }
     }
@@ -169,7 +175,12 @@ pub(crate) async fn fault(
     let fault = {
         let mut world = lock(world);
         world.calls.push(format!("{call} {server}"));
-        let faults = &mut world.server(server).faults;
+        let server = world.server(server);
+        if server.breaks > 0 {
+            server.breaks -= 1;
+            return Err(tonic::Status::unavailable("connection reset"));
+        }
+        let faults = &mut server.faults;
         let fault = faults.get(call).cloned();
         if matches!(fault, Some(Fault::DiesOnce)) {
             faults.remove(call);

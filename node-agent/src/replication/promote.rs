@@ -26,13 +26,15 @@ pub struct Promoted {
     pub gtid_before_reset: String,
 }
 
-/// Makes the server no replica any more. Idempotent.
+/// Makes the server no replica any more. Idempotent, also over operations: one that `continues` another, whose manager
+/// died before it heard the answer, gets the answer of that one.
 ///
 /// # Errors
 /// [`ReplicationError::Behind`] and a failed applier change nothing.
 pub async fn promote(
     local: &Local,
     operation: &str,
+    continues: Option<&str>,
     executed_at_least: &BinlogPosition,
     deadline: Deadline,
 ) -> Result<Promoted, ReplicationError> {
@@ -57,14 +59,27 @@ pub async fn promote(
             )
             .await?
         }
-        None => found
-            .filter(|record| {
-                matches!(record.phase, Phase::Promoting | Phase::Promoted)
-                    && record.operation == operation
-            })
-            .ok_or_else(|| ReplicationError::NotAReplica {
-                server: local.server().to_owned(),
-            })?,
+        None => {
+            let record = found
+                .filter(|record| {
+                    matches!(record.phase, Phase::Promoting | Phase::Promoted)
+                        && (record.operation == operation
+                            || continues == Some(record.operation.as_str()))
+                })
+                .ok_or_else(|| ReplicationError::NotAReplica {
+                    server: local.server().to_owned(),
+                })?;
+            if !variables.is_on("read_only") {
+                // Its own position may have moved since, and the others must start where it was.
+                return Err(ReplicationError::Contradiction {
+                    server: local.server().to_owned(),
+                    what: "@@read_only of a promoted server that nobody has opened yet",
+                    expected: "1".to_owned(),
+                    found: "0".to_owned(),
+                });
+            }
+            record
+        }
     };
     let Some(evidence) = record.evidence.clone() else {
         return Err(ReplicationError::NotAReplica {

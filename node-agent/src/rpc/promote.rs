@@ -18,13 +18,15 @@ pub(super) async fn handle(
 ) -> Result<Response<PromoteResponse>, AgentError> {
     let context = request.get_mut().context.take();
     let admitted = admit::change(agent, &request, context)?;
-    let at_least: BinlogPosition =
-        convert(request.into_inner().executed_at_least, "executed_at_least")?;
+    let request = request.into_inner();
+    let at_least: BinlogPosition = convert(request.executed_at_least, "executed_at_least")?;
+    let continues = request.continues;
     let lane = replica::lane(&admitted.server);
     work::run(agent, admitted, lane, "Promote", |work| async move {
         let local = replica::local(&work)?;
         let operation = work.context.operation.as_str();
-        let promoted = replication::promote(&local, operation, &at_least, work.deadline)
+        let continues = Some(continues.as_str()).filter(|earlier| !earlier.is_empty());
+        let promoted = replication::promote(&local, operation, continues, &at_least, work.deadline)
             .await
             .map_err(replica::failed)?;
         Ok(PromoteResponse {

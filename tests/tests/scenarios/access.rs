@@ -162,6 +162,7 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
             let request = v1::PromoteRequest {
                 context,
                 executed_at_least: position(120),
+                continues: String::new(),
             };
             Answer::of(replication.promote(request).await)
         }
@@ -313,6 +314,59 @@ async fn strangers_and_stale_epochs_are_refused_and_change_nothing() -> Outcome 
 
     let after = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
     assert_eq!(before.changes(&after), Vec::<String>::new());
+    logged(&deployment, &["call refused", "is not the stored one"]);
+    Ok(())
+}
+
+/// Every agent has logged refusals with these words.
+fn logged(deployment: &Deployment, words: &[&str]) {
+    for agent in deployment.agents() {
+        let log = std::fs::read_to_string(agent.log()).unwrap();
+        for word in words {
+            assert!(log.contains(word), "{} in {}", word, agent.log().display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_an_operation_that_is_over_are_refused_when_they_are_replayed() -> Outcome {
+    let (cluster, deployment) = held_cluster().await?;
+    for number in 0..cluster.servers().len() {
+        let channel = support::dial(&deployment, number, "m1").await;
+        let request = v1::ReleaseEpochRequest {
+            cluster: CLUSTER.to_owned(),
+            epoch: EPOCH,
+            operation: OPERATION.to_owned(),
+        };
+        let mut epochs = EpochServiceClient::new(channel);
+        assert!(
+            epochs
+                .release_epoch(request)
+                .await
+                .unwrap()
+                .get_ref()
+                .released
+        );
+    }
+    let before = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
+    for number in 0..cluster.servers().len() {
+        let channel = support::dial(&deployment, number, "m1").await;
+        // The very epoch and operation that were granted.
+        let replayed = (CLUSTER, EPOCH, OPERATION);
+        all_refused(
+            &cluster,
+            &channel,
+            number,
+            replayed,
+            &[ErrorKind::StaleEpoch],
+        )
+        .await;
+        let answer = claim(&channel, EPOCH, OPERATION).await;
+        assert_eq!(answer.kind(), Some(ErrorKind::StaleEpoch), "{answer:?}");
+    }
+    let after = Snapshot::take(&cluster, &deployment, Traffic::None).await?;
+    assert_eq!(before.changes(&after), Vec::<String>::new());
+    logged(&deployment, &["is not the stored one"]);
     Ok(())
 }
 
