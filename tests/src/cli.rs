@@ -1,6 +1,7 @@
 //! The command line of `sandbox`. Output for programs goes to standard output, progress to standard error.
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::demo;
 use crate::jitter;
+use crate::kills;
 use crate::partition;
+use crate::rivals;
 use crate::sandbox::accounts::{AGENT, APPLICATION, Account, MONITOR, REPLICATION};
 use crate::sandbox::error::chain;
 use crate::sandbox::replica;
@@ -74,6 +77,36 @@ enum Command {
         /// Where chance comes from; another one each time if not given.
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Kill manager and agents at every hook point of a failover; prints a table.
+    KillEveryStep {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Only this case (`manager/17`), or all of a kind (`manager/`, `command/`, `torn/`, `winner/`, `survivor/`, `dead/`).
+        #[arg(long, value_name = "CASE")]
+        only: Vec<String>,
+        /// Only so many cases, chosen by the seed.
+        #[arg(long)]
+        sample: Option<usize>,
+        /// Chooses the sample and where records are torn; by chance if absent.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Cases at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Keep the files of failed cases in this folder.
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+    },
+    /// Let two managers start a failover of one cluster at the same moment, again and again; prints a table.
+    TwoManagers {
+        /// Server line: mysql-5.6 or mariadb-10.11.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Number of runs.
+        #[arg(long, default_value_t = 50)]
+        runs: u32,
     },
     /// Fetch servers into the cache, so that later runs need no network.
     Fetch {
@@ -178,6 +211,25 @@ pub async fn run() -> ExitCode {
             let time = Duration::from_secs(minutes * 60);
             jitter::run(server, time, seed.unwrap_or_else(rand::random), print).await
         }
+        Command::KillEveryStep {
+            server,
+            only,
+            sample,
+            seed,
+            jobs,
+            keep,
+        } => {
+            let plan = kills::Plan {
+                kind: server,
+                only,
+                sample,
+                seed: seed.unwrap_or_else(rand::random),
+                jobs,
+                keep,
+            };
+            kill_every_step(&plan).await
+        }
+        Command::TwoManagers { server, runs } => two_managers(server, runs).await,
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
             server,
@@ -240,6 +292,38 @@ async fn measure(
         command: "sandbox speed".to_owned(),
         status: "target missed".to_owned(),
         output: summary,
+    })
+}
+
+async fn kill_every_step(plan: &kills::Plan) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let outcome = tokio::select! {
+        outcome = kills::run(plan, print) => outcome?,
+        () = interrupted.wait() => return Ok(()),
+    };
+    if outcome.failed == 0 {
+        return Ok(());
+    }
+    Err(SandboxError::Tool {
+        command: "sandbox kill-every-step".to_owned(),
+        status: format!("{} of {} cases failed", outcome.failed, outcome.played),
+        output: "see the table".to_owned(),
+    })
+}
+
+async fn two_managers(server: ServerKind, runs: u32) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let failed = tokio::select! {
+        failed = rivals::run(server, runs, print) => failed?,
+        () = interrupted.wait() => return Ok(()),
+    };
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(SandboxError::Tool {
+        command: "sandbox two-managers".to_owned(),
+        status: format!("{failed} of {runs} runs failed"),
+        output: "see the table".to_owned(),
     })
 }
 

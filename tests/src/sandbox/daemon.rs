@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::deployment::{CLUSTER, Deployment};
+use super::deployment::{CLUSTER, Deployment, ManagerFiles};
 use super::error::SandboxError;
 use super::launch::{Launch, Process};
 use super::tool::{self, Finished};
@@ -29,16 +29,37 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with the deployment's configuration; returns at once.
     pub fn launch(deployment: &Deployment) -> Result<Self, SandboxError> {
-        let state = deployment.manager_state();
-        let config = deployment.manager_config();
-        let log = config.with_file_name("manager.log");
-        let socket = state.join("manager.sock");
+        Self::launch_with(deployment, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn launch_with(
+        deployment: &Deployment,
+        environment: &[(String, String)],
+    ) -> Result<Self, SandboxError> {
+        let files = ManagerFiles {
+            name: "m1".to_owned(),
+            config: deployment.manager_config().to_owned(),
+            state: deployment.manager_state(),
+        };
+        Self::launch_as(deployment, &files, environment)
+    }
+
+    /// The same as another manager.
+    pub fn launch_as(
+        deployment: &Deployment,
+        files: &ManagerFiles,
+        environment: &[(String, String)],
+    ) -> Result<Self, SandboxError> {
+        let config = &files.config;
+        let log = config.with_extension("log");
+        let socket = files.state.join("manager.sock");
         let program = deployment.binaries().manager.clone();
         let process = Process::start(&Launch {
             name: "mha-manager run".to_owned(),
             program: program.clone(),
             arguments: vec!["run".into(), "--config".into(), config.into()],
-            environment: Vec::new(),
+            environment: environment.to_vec(),
             log: log.clone(),
         })?;
         Ok(Self {
@@ -51,15 +72,33 @@ impl Daemon {
 
     /// Starts it and waits until it watches a primary and hears all agents.
     pub async fn start(deployment: &Deployment) -> Result<Self, SandboxError> {
-        let daemon = Self::launch(deployment)?;
-        daemon
-            .until("state 0 with all agents heard", |status| {
-                let servers = status["servers"].as_array();
-                status["state"] == 0
-                    && servers.is_some_and(|all| all.iter().all(|s| s["agent_heard"] == true))
-            })
-            .await?;
+        Self::start_with(deployment, &[]).await
+    }
+
+    /// The same with these environment variables.
+    pub async fn start_with(
+        deployment: &Deployment,
+        environment: &[(String, String)],
+    ) -> Result<Self, SandboxError> {
+        let daemon = Self::launch_with(deployment, environment)?;
+        daemon.until_watching().await?;
         Ok(daemon)
+    }
+
+    /// Waits until it watches a primary and hears all agents.
+    pub async fn until_watching(&self) -> Result<(), SandboxError> {
+        self.until("state 0 with all agents heard", |status| {
+            let servers = status["servers"].as_array();
+            status["state"] == 0
+                && servers.is_some_and(|all| all.iter().all(|s| s["agent_heard"] == true))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Whether its process has ended.
+    pub fn has_ended(&self) -> Result<bool, SandboxError> {
+        Ok(self.process.ended()?.is_some())
     }
 
     /// Runs a command that talks to it: `["pause", "app1"]`.

@@ -119,6 +119,17 @@ pub struct Deployment {
     reports: AtomicU32,
 }
 
+/// The files of one of several managers of a cluster.
+#[derive(Debug, Clone)]
+pub struct ManagerFiles {
+    /// Its name, in its certificate and wherever it holds the cluster.
+    pub name: String,
+    /// Its configuration.
+    pub config: PathBuf,
+    /// Its state folder.
+    pub state: PathBuf,
+}
+
 /// One end of a run of the manager.
 #[derive(Debug, Clone)]
 pub struct ManagerRun {
@@ -242,6 +253,29 @@ impl Deployment {
         self.dir.join("manager-state")
     }
 
+    /// A further manager of this cluster: a name, a certificate and a state folder of its own.
+    pub async fn another_manager(&self, name: &str) -> Result<ManagerFiles, SandboxError> {
+        self.issue("manager", name).await?;
+        let path = &self.manager_config;
+        let text = fs::read_to_string(path).map_err(SandboxError::io("read", path))?;
+        let mut config: Value =
+            serde_yaml::from_str(&text).map_err(|error| SandboxError::Format {
+                path: path.clone(),
+                wanted: "YAML",
+                detail: error.to_string(),
+            })?;
+        let files = ManagerFiles {
+            name: name.to_owned(),
+            config: self.dir.join(format!("{name}.yaml")),
+            state: self.dir.join(format!("{name}-state")),
+        };
+        config["manager_name"] = name.into();
+        config["state_dir"] = json!(files.state);
+        config["tls"] = tls(&self.dir, name);
+        write_yaml(&files.config, &config)?;
+        Ok(files)
+    }
+
     /// The programs under test.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
@@ -308,12 +342,22 @@ impl Deployment {
 
     /// Starts `mha-manager failover --yes` and returns while it runs; its output goes to the file of this name.
     pub fn start_failover(&self, dead: &Server, log: &str) -> Result<Process, SandboxError> {
+        self.start_failover_with(dead, log, Vec::new())
+    }
+
+    /// The same with these environment variables.
+    pub fn start_failover_with(
+        &self,
+        dead: &Server,
+        log: &str,
+        environment: Vec<(String, String)>,
+    ) -> Result<Process, SandboxError> {
         let command = self.failover_command(dead, &["--yes"]);
         Process::start(&Launch {
             name: format!("mha-manager ({log})"),
             program: self.binaries.manager.clone(),
             arguments: command.get_args().map(Into::into).collect(),
-            environment: Vec::new(),
+            environment,
             log: self.dir.join(log),
         })
     }
