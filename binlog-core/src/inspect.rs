@@ -14,6 +14,7 @@ use crate::error::LogError;
 use crate::event::{EventHeader, EventType, FormatDescription};
 use crate::extent::TransactionRef;
 use crate::follow::{FileKind, Follower};
+use crate::map::Piece;
 use crate::position::{BinlogFileName, BinlogPosition, StreamRange};
 use crate::reader::{EventReader, Step};
 use crate::segment::{Manifest, verify_digest};
@@ -158,7 +159,31 @@ impl Inspection {
 pub fn inspect(
     path: &Path,
     first_file: Option<&BinlogFileName>,
+    list: Option<&mut dyn FnMut(&EventLine)>,
+) -> Result<Inspection, LogError> {
+    walk(path, first_file, list, &mut |_| {})
+}
+
+/// The transactions of a segment in order, the first `limit` of them, and how many there are.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn transactions(path: &Path, limit: usize) -> Result<(Vec<TransactionRef>, u64), LogError> {
+    let mut listed = Vec::new();
+    let inspection = walk(path, None, None, &mut |piece| {
+        if listed.len() < limit {
+            listed.extend(piece.last_whole());
+        }
+    })?;
+    Ok((listed, inspection.transactions.count))
+}
+
+/// `whole` hears of each transaction that ends.
+fn walk(
+    path: &Path,
+    first_file: Option<&BinlogFileName>,
     mut list: Option<&mut dyn FnMut(&EventLine)>,
+    whole: &mut dyn FnMut(&Piece),
 ) -> Result<Inspection, LogError> {
     let mut reader = EventReader::open(path)?;
     let own = path
@@ -191,6 +216,7 @@ pub fn inspect(
             && piece.ended_at() == Some(piece.to)
         {
             counts.transactions += 1;
+            whole(piece);
             if counts.first.is_none() {
                 counts.first = piece.last_whole();
             }

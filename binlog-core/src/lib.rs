@@ -44,7 +44,7 @@ pub use extent::{EventDigest, Located, Survey, TransactionRef, UnfinishedTail};
 pub use follow::FileKind;
 pub use gtid::{Gtid, GtidError, GtidSet, MariaDbGtid, MariaDbGtidPos};
 pub use index::{MasterInfo, RelayLogInfo, read_index};
-pub use inspect::{EventLine, Inspection, inspect};
+pub use inspect::{EventLine, Inspection, inspect, transactions};
 pub use position::{
     BinlogFileName, BinlogPosition, PositionError, RelayFileName, RelayPosition, ServerId,
     StreamRange,

@@ -27,6 +27,7 @@ pub mod prompt;
 pub mod proof;
 pub mod release;
 pub mod report;
+pub mod returned;
 #[cfg(test)]
 mod testing;
 pub mod topology;

@@ -141,7 +141,6 @@ impl Divided {
             .set("read-only", 1);
         let cluster = Cluster::start(spec).await?;
         cluster.primary().exec("SET GLOBAL read_only=0").await?;
-        witness::prepare(cluster.primary()).await?;
         let watched = Watched::start(cluster, DeploymentSpec::default()).await?;
         let witness = Witness::start(&watched.cluster);
         Ok(Self { watched, witness })

@@ -66,6 +66,9 @@ async fn run_watched(
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
     let _alone = Slot::alone().await?;
+    if loss == Loss::HostFrozen {
+        return run_thawed(kind, runs, say).await;
+    }
     let mut times = Vec::with_capacity(runs);
     for run in 1..=runs {
         let watched = Watched::prepare_for(kind, loss).await?;
@@ -80,6 +83,39 @@ async fn run_watched(
     Ok(Measurement {
         median: median(times),
         all_good: true,
+    })
+}
+
+/// Until the old primary refuses writes once it runs again, in the median.
+const REFUSED_LIMIT: Duration = Duration::from_millis(200);
+
+async fn run_thawed(
+    kind: ServerKind,
+    runs: usize,
+    say: impl Fn(&str) -> Result<(), SandboxError>,
+) -> Result<Measurement, SandboxError> {
+    let (mut times, mut refused) = (Vec::new(), Vec::new());
+    for run in 1..=runs {
+        let watched = Watched::prepare(kind).await?;
+        let thawed = watched.freeze_and_thaw().await?;
+        say(&format!(
+            "run {run}: first write {:.0} ms after the fault; thawed, the old primary refused writes after {:.0} ms; {} rows are on it alone, all in the report",
+            thawed.first_write.as_secs_f64() * 1e3,
+            thawed.refused_after.as_secs_f64() * 1e3,
+            thawed.alone,
+        ))?;
+        times.push(thawed.first_write);
+        refused.push(thawed.refused_after);
+    }
+    let refused = median(refused);
+    say(&format!(
+        "thaw to refusal: median of {runs}: {} ms, limit {} ms",
+        refused.as_millis(),
+        REFUSED_LIMIT.as_millis()
+    ))?;
+    Ok(Measurement {
+        median: median(times),
+        all_good: refused < REFUSED_LIMIT,
     })
 }
 

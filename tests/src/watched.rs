@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use manager::report::Report;
+use manager::returned::Found;
+
 use crate::partition;
 use crate::sandbox::accounts::APPLICATION;
 use crate::sandbox::daemon::Daemon;
-use crate::sandbox::deployment::{Deployment, DeploymentSpec};
+use crate::sandbox::deployment::{Deployment, DeploymentSpec, server_name};
 use crate::sandbox::first_write::{self, Watch};
 use crate::sandbox::links::{Host, Links};
 use crate::sandbox::load::{self, Load, LoadSpec};
+use crate::sandbox::wait::{self, Look};
+use crate::sandbox::witness::{self, Witness};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
 
 /// How long the wait for the first write may be.
@@ -64,11 +69,23 @@ pub struct Replaced {
     pub acknowledged: usize,
 }
 
+/// What the loss and return of a host brought.
+#[derive(Debug, Clone)]
+pub struct Thawed {
+    /// From the loss to the first row that a survivor took.
+    pub first_write: Duration,
+    /// From the return to the first row that the old primary refused.
+    pub refused_after: Duration,
+    /// Rows that are on the old primary alone, all of them in the report.
+    pub alone: usize,
+}
+
 impl Watched {
     /// Starts everything; `db2` is the preferred candidate.
     pub async fn start(cluster: Cluster, spec: DeploymentSpec) -> Result<Self, SandboxError> {
         first_write::prepare(cluster.primary()).await?;
         load::prepare(cluster.primary()).await?;
+        witness::prepare(cluster.primary()).await?;
         cluster.wait_caught_up().await?;
         let deployment = Deployment::start(&cluster, &spec.candidate(1, "preferred")).await?;
         let daemon = Daemon::start(&deployment).await?;
@@ -154,7 +171,7 @@ impl Watched {
             self.links()?.refuse(Host::Client, partition::PRIMARY);
         }
         let written = load.finish().await;
-        let name = crate::sandbox::deployment::server_name(self.cluster.server(new_primary));
+        let name = server_name(self.cluster.server(new_primary));
         self.daemon
             .until("the new primary watched", |status| {
                 status["primary"] == name.as_str()
@@ -165,6 +182,88 @@ impl Watched {
             first_write,
             new_primary,
             acknowledged: written.acknowledged.len(),
+        })
+    }
+
+    /// The report of the first failover, once what the replaced primary wrote has been read.
+    pub async fn report_of_the_returned(&self) -> Result<Report, SandboxError> {
+        let folder = self.deployment.manager_state().join("operations");
+        let waited = wait::until("the old primary's log to be read", FIRST_WRITE, || async {
+            let found = std::fs::read_dir(&folder)
+                .into_iter()
+                .flatten()
+                .filter_map(Result::ok)
+                .filter_map(|entry| std::fs::read(entry.path().join("report.json")).ok())
+                .filter_map(|text| serde_json::from_slice::<Report>(&text).ok())
+                .find(|report| report.returned.is_some());
+            Ok(match found {
+                Some(report) => Look::Done(report),
+                None => Look::NotYet("no report says so".to_owned()),
+            })
+        })
+        .await;
+        waited.map_err(|error| self.explained(error))
+    }
+
+    /// Freezes the primary's host, waits for a new primary, and thaws it: what the old one took meanwhile must be found.
+    pub async fn freeze_and_thaw(&self) -> Result<Thawed, SandboxError> {
+        let watch = Watch::start(&self.survivors()).await?;
+        let witness = Witness::start(&self.cluster);
+        tokio::time::sleep(BEFORE).await;
+        let (old, agent) = (self.cluster.primary(), self.deployment.agent(0));
+        let lost = Instant::now();
+        agent.freeze()?;
+        old.freeze()?;
+        let first = watch
+            .wait(FIRST_WRITE)
+            .await
+            .map_err(|error| self.explained(error))?;
+        let name = server_name(old);
+        let replaced = |status: &serde_json::Value| {
+            status["state"] == 0 && status["primary"].as_str().is_some_and(|now| now != name)
+        };
+        self.daemon.until("a new primary", replaced).await?;
+        let thawed = Instant::now();
+        old.thaw()?;
+        agent.thaw()?;
+        let shut = wait::until("the old primary to be read-only", FIRST_WRITE, || async {
+            Ok(match old.value("SELECT @@read_only").await {
+                Ok(value) if value == "1" => Look::Done(()),
+                Ok(value) => Look::NotYet(value),
+                Err(error) => Look::NotYet(error.to_string()),
+            })
+        });
+        shut.await.map_err(|error| self.explained(error))?;
+        let report = self.report_of_the_returned().await?;
+        let diaries = witness.finish().await;
+        let refused = diaries.first().and_then(|diary| {
+            let mut refusals = diary.stretches.iter().filter(|stretch| !stretch.taken);
+            refusals.find(|stretch| stretch.first.answered > thawed)
+        });
+        let Some(refused) = refused else {
+            return Err(wrong(
+                "a refusal of the old primary",
+                &format!("{diaries:?}"),
+            ));
+        };
+        let winner = self
+            .survivors()
+            .into_iter()
+            .find(|s| s.name() == first.server);
+        let there = witness::rows(winner.unwrap_or(old)).await?;
+        let alone = witness::rows(old).await?.difference(&there).count();
+        let listed = match report.returned.map(|returned| returned.found) {
+            Some(Found::Written(written)) => written.transactions,
+            _ => 0,
+        };
+        if usize::try_from(listed) != Ok(alone) {
+            let seen = format!("{listed}\n{}", self.daemon.log_text());
+            return Err(wrong(&format!("{alone} transactions in the report"), &seen));
+        }
+        Ok(Thawed {
+            first_write: first.at.duration_since(lost),
+            refused_after: refused.first.answered.duration_since(thawed),
+            alone,
         })
     }
 

@@ -86,7 +86,7 @@ pub(super) async fn fail_over(
 }
 
 /// `<state>/operations/OPERATION/report.json`.
-fn report_path(config: &ClusterConfig, operation: &str) -> PathBuf {
+pub(super) fn report_path(config: &ClusterConfig, operation: &str) -> PathBuf {
     config
         .state_dir
         .join("operations")

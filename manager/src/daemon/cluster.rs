@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::act::{self, Outcome};
 use super::lease::Leases;
 use super::readiness::{self, Explanation, Known};
+use super::returned::Returning;
 use super::state::{Heard, State, Status};
 use super::watcher::{self, Clock, Connected, Owned, Seen};
 use super::{Command, Handle, discover};
@@ -70,6 +71,7 @@ pub(super) fn start(
         phase: Phase::Looking { next: At::ZERO },
         asking: Vec::new(),
         looking: None,
+        returning: Returning::default(),
         status,
         explanation,
         inbox,
@@ -141,6 +143,7 @@ struct Task {
     asking: Vec<Owned>,
     leases: Leases,
     looking: Option<Owned>,
+    returning: Returning,
     _watchers: Vec<Owned>,
 }
 
@@ -234,6 +237,7 @@ impl Task {
         self.past = guard::of_cluster(&config.state_dir, &config.cluster).map_err(|e| chain(&e))?;
         self.standing =
             Standing::load(&config.state_dir, &config.cluster).map_err(|e| chain(&e))?;
+        self.returning.learn(config);
         Ok(())
     }
 
@@ -545,6 +549,7 @@ impl Task {
                     self.read_readiness();
                 }
                 self.leases.look(&guard::deposed(&self.past));
+                self.returning.look(&self.config, &self.connected, now);
                 self.think(now, Input::Tick);
             }
         }

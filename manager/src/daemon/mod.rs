@@ -10,6 +10,7 @@ mod cluster;
 mod discover;
 mod lease;
 mod readiness;
+mod returned;
 mod state;
 mod supervise;
 mod watcher;

@@ -4,40 +4,53 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use binlog_core::{BinlogPosition, SegmentChain};
 use sha2::{Digest, Sha256};
 
 use super::{Run, StepError};
-use crate::agents::SegmentRef;
+use crate::agents::{AgentClient, Context, SegmentRef};
 use crate::observe::chain as chain_of;
 
 /// Folder of the copies of an operation.
-pub(super) fn folder(run: &Run) -> PathBuf {
-    run.config
-        .state_dir
-        .join("operations")
-        .join(&run.context.operation)
+pub(crate) fn folder(state_dir: &Path, operation: &str) -> PathBuf {
+    state_dir.join("operations").join(operation)
 }
 
-/// Copies a segment; it appears under its name only when it is whole and its digest is right.
+/// Copies a segment; says also what its walk found.
 pub(super) async fn keep(
     run: &Run,
     server: &str,
     segment: &SegmentRef,
 ) -> Result<(PathBuf, Result<BinlogPosition, String>), StepError> {
-    let dir = folder(run);
+    let dir = folder(&run.config.state_dir, &run.context.operation);
+    let stall = run.config.failover.save_timeout;
+    let client = run.client(server)?;
+    let path = fetch(client, &run.context, server, segment, &dir, stall).await?;
+    let walked = walk(path.clone()).await;
+    Ok((path, walked))
+}
+
+/// Copies a segment to `dir`; it appears under its name only when it is whole and its digest is right.
+pub(crate) async fn fetch(
+    client: &AgentClient,
+    context: &Context,
+    server: &str,
+    segment: &SegmentRef,
+    dir: &Path,
+    stall: Duration,
+) -> Result<PathBuf, StepError> {
     let path = dir.join(&segment.id);
     let temporary = dir.join(format!("{}.new", segment.id));
     let failed = |source| StepError::Copy {
         path: temporary.clone(),
         source,
     };
-    let mut writer = BufWriter::with_capacity(1 << 20, create(&dir, &temporary).map_err(failed)?);
+    let mut writer = BufWriter::with_capacity(1 << 20, create(dir, &temporary).map_err(failed)?);
     let mut digest = Sha256::new();
-    let stall = run.config.failover.save_timeout;
-    run.client(server)?
-        .read_segment(&run.context, server, segment, stall, |bytes| {
+    client
+        .read_segment(context, server, segment, stall, |bytes| {
             digest.update(bytes);
             writer.write_all(bytes)
         })
@@ -58,11 +71,10 @@ pub(super) async fn keep(
         &path,
         &manifest,
         &segment.wire.manifest_json,
-        &dir,
+        dir,
     )
     .map_err(failed)?;
-    let walked = walk(path.clone()).await;
-    Ok((path, walked))
+    Ok(path)
 }
 
 /// Walks the copy: digest, every checksum, every position. Says where its last whole transaction ends.

@@ -6,7 +6,7 @@
 
 mod again;
 mod claim;
-mod copy;
+pub(crate) mod copy;
 mod dag;
 mod perform;
 

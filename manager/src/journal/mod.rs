@@ -7,12 +7,14 @@
 //! Path: `<state>/journal/CLUSTER/OPERATION.journal`, folders 0700, file 0600.
 
 pub mod fault;
+mod late;
 mod read;
 mod record;
 mod write;
 
 use std::path::{Path, PathBuf};
 
+pub use late::append_after_end;
 pub use read::{Journaled, is_running, operations, read};
 pub use record::{Begin, Record, StepOutcome};
 pub use write::{Hook, Journal, NoHook, reopen};

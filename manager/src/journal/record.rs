@@ -11,6 +11,7 @@ use crate::elect::Election;
 use crate::facts::Replica;
 use crate::hooks::{HookRan, Output};
 use crate::plan::{Holdings, Plan, Step, StepId};
+use crate::returned::Returned;
 use crate::topology::Topology;
 
 /// One record. Times are milliseconds since the Unix epoch.
@@ -90,6 +91,8 @@ pub enum Record {
         /// Last sentence.
         summary: String,
     },
+    /// After the end: the server that was replaced can be reached again, and its log has been read.
+    Returned(Box<Returned>),
 }
 
 /// Head of a journal.

@@ -25,6 +25,7 @@ use crate::journal::StepOutcome;
 use crate::observe::chain;
 use crate::plan::{Act, DeadLog, Holdings, Plan};
 use crate::proof::{self, Evidence, PieceEvidence, Proof, ProofVerdict, SurvivorEvidence};
+use crate::returned::Returned;
 use crate::topology::Topology;
 
 /// Positions of one survivor.
@@ -136,6 +137,9 @@ pub struct Report {
     pub exit_code: u8,
     /// One sentence.
     pub summary: String,
+    /// What the replaced primary was found to have written, once it could be reached again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Returned>,
 }
 
 impl Report {
@@ -169,6 +173,7 @@ impl Report {
             timeline: Vec::new(),
             exit_code: 0,
             summary: String::new(),
+            returned: None,
         }
     }
 

@@ -7,6 +7,7 @@ use binlog_core::BinlogPosition;
 use super::Report;
 use crate::execute::StepTiming;
 use crate::plan::Phase;
+use crate::returned::Found;
 
 const PHASES: [Phase; 9] = [
     Phase::ConfigurationCheck,
@@ -75,6 +76,7 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     list(out, "Needs care", &care)?;
     list(out, "Remarks", &report.remarks)?;
     by_hand(out, report)?;
+    returned(out, report)?;
     writeln!(out)?;
     if let Some(us) = report.writable_after_us {
         writeln!(
@@ -85,6 +87,26 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     writeln!(out, "{} (exit code {})", report.summary, report.exit_code)
+}
+
+fn returned(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(returned) = &report.returned else {
+        return Ok(());
+    };
+    writeln!(out)?;
+    writeln!(out, "{}", returned.sentence())?;
+    if let Found::Written(written) = &returned.found {
+        for transaction in &written.listed {
+            writeln!(out, "  {transaction}")?;
+        }
+        let unlisted = written
+            .transactions
+            .saturating_sub(written.listed.len() as u64);
+        if unlisted > 0 {
+            writeln!(out, "  and {unlisted} more")?;
+        }
+    }
+    Ok(())
 }
 
 fn election(out: &mut String, report: &Report) -> std::fmt::Result {

@@ -58,7 +58,32 @@ pub(super) fn change<T>(
     let context = Context::try_from(required(context, "context")?)?;
     let server = read(agent, &caller, &context.cluster, &context.server)?;
     agent.epochs.check(&context).map_err(on_wire)?;
-    Ok(Admitted { context, server })
+    Ok(Admitted {
+        context,
+        server,
+        claimed: true,
+    })
+}
+
+/// Something that changes nothing but this agent's own store: of a deposed server any operation may ask it, so that what a
+/// primary wrote after it was replaced can be read without disturbing who holds the cluster now.
+pub(super) fn save<T>(
+    agent: &Agent,
+    request: &Request<T>,
+    context: Option<CallContext>,
+) -> Result<Admitted, AgentError> {
+    let caller = caller(request)?;
+    let context = Context::try_from(required(context, "context")?)?;
+    let server = read(agent, &caller, &context.cluster, &context.server)?;
+    let claimed = server.guard.order().is_none();
+    if claimed {
+        agent.epochs.check(&context).map_err(on_wire)?;
+    }
+    Ok(Admitted {
+        context,
+        server,
+        claimed,
+    })
 }
 
 /// A change that was let in.
@@ -68,4 +93,6 @@ pub(super) struct Admitted {
     pub(super) context: Context,
     /// Its server.
     pub(super) server: Arc<LocalServer>,
+    /// Its operation holds the cluster, and must go on holding it.
+    pub(super) claimed: bool,
 }

@@ -1,17 +1,18 @@
-//! `SaveBinaryLogs`: cuts the tail of the local binary log, while mysqld is down.
+//! `SaveBinaryLogs`: cuts the tail of the local binary log, while mysqld is down, or runs as a deposed server that the agent has
+//! made read-only: then its recovery is over, and its log can only grow.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use binlog_core::BinlogPosition;
 use proto::convert::convert;
 use proto::status::AgentError;
 use proto::v1::{ErrorKind, SaveBinaryLogsRequest, SegmentProgress};
+use proto::watch::Guard;
 use tonic::{Request, Response};
 
 use super::failure::on_wire;
 use super::{admit, wire, work};
-use crate::agent::Agent;
+use crate::agent::{Agent, LocalServer};
 use crate::logs::cut::{cut_tail, tail_id};
 use crate::logs::provider::binary_logs;
 use crate::logs::{LogsError, cut::CutOutcome};
@@ -23,7 +24,7 @@ pub(super) async fn handle(
     mut request: Request<SaveBinaryLogsRequest>,
 ) -> Result<Response<work::Progressing<SegmentProgress>>, AgentError> {
     let context = request.get_mut().context.take();
-    let admitted = admit::change(agent, &request, context)?;
+    let admitted = admit::save(agent, &request, context)?;
     let from: BinlogPosition = convert(request.into_inner().from, "from")?;
     let id = tail_id(&from);
     let lane = Lane::Segment {
@@ -38,11 +39,11 @@ pub(super) async fn handle(
         work::Stall::Watched,
         |work, mut progress| async move {
             let (store, context) = (work.agent.segments.clone(), work.context);
-            let (datadir, pid_file) = (work.server.datadir(), work.server.pid_file());
+            let server = Arc::clone(&work.server);
             let known = work.server.remembered();
             let provider = work.server.config.name.clone();
             // Before and after: a mysqld that came up in between may have truncated what was being read.
-            refuse_running(datadir.clone(), pid_file.clone()).map_err(on_wire)?;
+            let before = at_rest(&server).map_err(on_wire)?;
             let outcome = work
                 .agent
                 .on_disk(move || {
@@ -61,22 +62,39 @@ pub(super) async fn handle(
                 .await
                 .ok_or_else(|| AgentError::new(ErrorKind::Io, "the cut was abandoned"))?
                 .map_err(|error: LogsError| on_wire(error))?;
-            refuse_running(datadir, pid_file)
-                .inspect_err(|_| withdraw(&outcome))
-                .map_err(on_wire)?;
+            match at_rest(&server) {
+                Ok(after) if after == before => {}
+                Ok(after) => {
+                    withdraw(&outcome);
+                    let pid = after.or(before).unwrap_or_default();
+                    return Err(on_wire(LogsError::MysqldRunning { pid }));
+                }
+                Err(error) => {
+                    withdraw(&outcome);
+                    return Err(on_wire(error));
+                }
+            }
             Ok(wire::cut_outcome(outcome))
         },
     )
     .await
 }
 
-fn refuse_running(datadir: Option<PathBuf>, pid_file: Option<PathBuf>) -> Result<(), LogsError> {
-    let datadir = datadir.ok_or(LogsError::NeverLearnt {
+/// No mysqld runs, or one that is kept read-only: its process id.
+fn at_rest(server: &LocalServer) -> Result<Option<u32>, LogsError> {
+    let datadir = server.datadir().ok_or(LogsError::NeverLearnt {
         what: "data directory",
     })?;
-    match process::find(&datadir, pid_file.as_deref())? {
-        None => Ok(()),
-        Some(mysqld) => Err(LogsError::MysqldRunning { pid: mysqld.pid() }),
+    let Some(mysqld) = process::find(&datadir, server.pid_file().as_deref())? else {
+        return Ok(None);
+    };
+    let pid = mysqld.pid();
+    let seen = server.watch.facts().process;
+    let shut = matches!(server.guard.told(&seen), Guard::ReadOnly { .. });
+    if shut && seen.running_pid() == Some(pid) {
+        Ok(Some(pid))
+    } else {
+        Err(LogsError::MysqldRunning { pid })
     }
 }
 

@@ -184,7 +184,9 @@ async fn board(
         .enter(lane, owner, context.deadline)
         .await
         .map_err(|busy| named(on_wire(busy), &admitted.server.config.name))?;
-    agent.epochs.check(context).map_err(on_wire)?;
+    if admitted.claimed {
+        agent.epochs.check(context).map_err(on_wire)?;
+    }
     Ok((flight, admitted))
 }
 

@@ -3,13 +3,14 @@
 //! It reaches the servers past all relays and gates, as a client in the same rack would. What it proves: if two servers took
 //! writes at the same time, the times of its rows contradict any order of "first the one, then the other".
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::accounts::APPLICATION;
-use super::client::{Client, Login, Target};
+use super::client::{Client, Login, Record, Target};
 use super::cluster::Cluster;
 use super::error::SandboxError;
 use super::server::Server;
@@ -72,6 +73,18 @@ pub async fn prepare(primary: &Server) -> Result<(), SandboxError> {
             &format!("CREATE TABLE {TABLE} (server INT, number BIGINT, PRIMARY KEY (server, number)) ENGINE=InnoDB"),
         ])
         .await
+}
+
+/// The rows of the table on a server: number of the server that took it, number of the try.
+pub async fn rows(server: &Server) -> Result<BTreeSet<(u64, u64)>, SandboxError> {
+    let rows = server
+        .rows(&format!("SELECT server, number FROM {TABLE}"))
+        .await?;
+    let number = |row: &Record, column| row.at(column)?.parse().ok();
+    Ok(rows
+        .iter()
+        .filter_map(|row| Some((number(row, 0)?, number(row, 1)?)))
+        .collect())
 }
 
 impl Witness {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use tests::sandbox::accounts::MONITOR;
+use manager::returned::Found;
+use tests::sandbox::accounts::{APPLICATION, MONITOR};
 use tests::sandbox::daemon::Daemon;
 use tests::sandbox::deployment::{CLUSTER, DeploymentSpec, server_name};
 use tests::sandbox::gate::Mode;
+use tests::sandbox::load::{Load, LoadSpec};
 use tests::sandbox::slot::Slot;
 use tests::sandbox::wait::{self, Look};
 use tests::sandbox::{Cluster, ClusterSpec, SandboxError, ServerKind};
@@ -193,6 +195,75 @@ async fn a_host_without_a_packet_is_replaced() -> Outcome {
     );
     let sentence = "is host dead: neither it nor its agent answer, and no replica reaches it";
     assert!(text.contains(sentence), "{text}");
+    Ok(())
+}
+
+/// The host took rows with it that no replica had received. It comes back with its mysqld down: they are found and copied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_host_alone_held_is_found_when_it_comes_back() -> Outcome {
+    const ALONE: u64 = 7;
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let (cluster, old) = (&watched.cluster, watched.cluster.primary());
+    for number in [1, 2] {
+        cluster.hold_here(number).await?;
+    }
+    let rows = LoadSpec {
+        sessions: 1,
+        rows: u32::try_from(ALONE).unwrap(),
+        ..LoadSpec::default()
+    };
+    let login = old.login(APPLICATION.user, APPLICATION.password);
+    let written = Load::start(&login, &rows).finish_all().await;
+    let agent = watched.deployment.agent(0);
+    agent.freeze()?;
+    old.freeze()?;
+    let name = server_name(old);
+    watched
+        .daemon
+        .until("a new primary", |status| {
+            status["state"] == 0 && status["primary"].as_str().is_some_and(|now| now != name)
+        })
+        .await?;
+    cluster.crash(0)?;
+    agent.thaw()?;
+    let report = watched.report_of_the_returned().await?;
+    let returned = report.returned.clone().unwrap();
+    let Found::Written(found) = &returned.found else {
+        panic!("{returned:?}");
+    };
+    assert_eq!(found.transactions, ALONE);
+    assert_eq!(found.listed.len() as u64, ALONE);
+    assert!(
+        found.listed.iter().all(|one| one.xid.is_some()),
+        "{found:?}"
+    );
+    assert_eq!(returned.server, name);
+    let copy = std::fs::read(&found.copy).unwrap();
+    assert!(copy.starts_with(b"\xfebin"));
+    assert_eq!(written.acknowledged.len() as u64, ALONE);
+    let sentence = format!("can be reached again: {ALONE} transactions in [");
+    // It is told when it is in the journal and in the report.
+    wait::until("the sentence", Duration::from_secs(60), || async {
+        let text = watched.daemon.log_text();
+        Ok(if text.contains(&sentence) {
+            Look::Done(())
+        } else {
+            Look::NotYet(text)
+        })
+    })
+    .await?;
+    assert!(manager::report::render(&report).contains(&sentence));
+    // Said and written down once, and it does not stand in the way of a restart.
+    let Watched {
+        daemon,
+        deployment,
+        cluster,
+    } = watched;
+    assert_eq!(daemon.terminate().await?, Some(0));
+    let daemon = Daemon::start(&deployment).await?;
+    assert_eq!(daemon.log_text().matches(&sentence).count(), 1);
+    assert_eq!(daemon.terminate().await?, Some(0));
+    drop(cluster);
     Ok(())
 }
 
