@@ -142,6 +142,7 @@ impl Divided {
         let cluster = Cluster::start(spec).await?;
         cluster.primary().exec("SET GLOBAL read_only=0").await?;
         let watched = Watched::start(cluster, DeploymentSpec::default()).await?;
+        watched.leased().await?;
         let witness = Witness::start(&watched.cluster);
         Ok(Self { watched, witness })
     }

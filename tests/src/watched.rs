@@ -109,7 +109,9 @@ impl Watched {
             Loss::HostCut => plain.relays(0),
             Loss::DiskStalled => plain.stalling_disk(),
         };
-        Self::start(Cluster::start(spec).await?, DeploymentSpec::default()).await
+        let watched = Self::start(Cluster::start(spec).await?, DeploymentSpec::default()).await?;
+        watched.leased().await?;
+        Ok(watched)
     }
 
     /// The survivors.
@@ -185,6 +187,19 @@ impl Watched {
         })
     }
 
+    /// Waits until the primary's lease is in force, as it is soon after the manager's start.
+    pub async fn leased(&self) -> Result<(), SandboxError> {
+        let waited = wait::until("the primary's lease", FIRST_WRITE, || async {
+            Ok(if self.daemon.log_text().contains("it holds a lease") {
+                Look::Done(())
+            } else {
+                Look::NotYet("nobody was told".to_owned())
+            })
+        })
+        .await;
+        waited.map_err(|error| self.explained(error))
+    }
+
     /// The report of the first failover, once what the replaced primary wrote has been read.
     pub async fn report_of_the_returned(&self) -> Result<Report, SandboxError> {
         let folder = self.deployment.manager_state().join("operations");
@@ -207,6 +222,7 @@ impl Watched {
 
     /// Freezes the primary's host, waits for a new primary, and thaws it: what the old one took meanwhile must be found.
     pub async fn freeze_and_thaw(&self) -> Result<Thawed, SandboxError> {
+        self.leased().await?;
         let watch = Watch::start(&self.survivors()).await?;
         let witness = Witness::start(&self.cluster);
         tokio::time::sleep(BEFORE).await;

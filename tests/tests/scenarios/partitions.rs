@@ -33,3 +33,26 @@ async fn whoever_alone_loses_the_primary_changes_nothing() -> Outcome {
     assert!(primary.rows() > 0);
     Ok(())
 }
+
+async fn a_primary_that_nobody_reaches(direction: Direction) -> Outcome {
+    let _slot = Slot::take().await?;
+    let divided = Divided::start(ServerKind::MySql56, SEED).await?;
+    let partition = Partition::of(PRIMARY, direction);
+    let replaced = divided.replaced(&partition).await?;
+    eprintln!("{partition}: {replaced:?}");
+    assert!(
+        replaced.old_wrote_for <= replaced.first_write,
+        "{replaced:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_cut_off_ends_before_the_next_begins() -> Outcome {
+    a_primary_that_nobody_reaches(Direction::Both).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_hears_nobody_ends_before_the_next_begins() -> Outcome {
+    a_primary_that_nobody_reaches(Direction::In).await
+}

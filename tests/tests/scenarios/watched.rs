@@ -267,6 +267,17 @@ async fn what_a_lost_host_alone_held_is_found_when_it_comes_back() -> Outcome {
     Ok(())
 }
 
+/// Frozen, replaced, thawed: it takes writes until its agent finds the lease over; all of them are found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_thawed_primary_took_is_in_the_report() -> Outcome {
+    let (watched, _slot) = watched(ServerKind::MySql56, DeploymentSpec::default()).await?;
+    let thawed = watched.freeze_and_thaw().await?;
+    eprintln!("{thawed:?}");
+    // The figure is `sandbox speed --watched --fault host`; here others work beside it.
+    assert!(thawed.refused_after < Duration::from_secs(5), "{thawed:?}");
+    Ok(())
+}
+
 /// For a while nothing is done, and the manager says this.
 async fn left_alone(watched: &Watched, sentence: &str) -> Outcome {
     wait::until(sentence, SOON, || async {
