@@ -8,6 +8,7 @@ mod configured;
 mod customer;
 mod dead_host;
 mod hooks;
+mod leased;
 mod partitions;
 mod refusals;
 mod replay;
