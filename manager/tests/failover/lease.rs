@@ -1,9 +1,12 @@
 //! The lease of a primary: who is told, who speaks for it, and what waits for its end.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use manager::exit_code::ExitCode;
-use manager::journal::{self, Record, StepOutcome};
+use manager::failover::LeaseSeen;
+use manager::journal::{self, Hook, Record, StepOutcome};
 use manager::lease::{KILL_TIME, TTL};
 use manager::plan::Act;
 use manager::report::Report;
@@ -197,8 +200,8 @@ async fn a_new_primary_takes_over_the_lease() {
 }
 
 /// db1's host is gone; the others know of its lease of epoch 5, or of none.
-async fn lost_host(policy: &str, vouched_ms_ago: u64, lease: bool) -> (Cluster, Report) {
-    let cluster = Cluster::with(policy, &["candidate: preferred", ""]).await;
+async fn lose_host(vouched_ms_ago: u64, lease: bool) -> Cluster {
+    let cluster = Cluster::start().await;
     cluster.agents[0].abort();
     {
         let mut world = lock(&cluster.world);
@@ -221,13 +224,22 @@ async fn lost_host(policy: &str, vouched_ms_ago: u64, lease: bool) -> (Cluster, 
             });
         }
     }
+    cluster
+}
+
+async fn lost_host(vouched_ms_ago: u64, lease: bool) -> (Cluster, Report) {
+    let cluster = lose_host(vouched_ms_ago, lease).await;
     let report = cluster.run(&cluster.request()).await;
     assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
     (cluster, report)
 }
 
 fn waited(cluster: &Cluster) -> Option<u64> {
-    let records = journal::read(&cluster.journals()[0]).unwrap().records;
+    waited_in(&cluster.journals()[0])
+}
+
+fn waited_in(path: &Path) -> Option<u64> {
+    let records = journal::read(path).unwrap().records;
     records.iter().find_map(|record| match record {
         Record::Done { outcome, .. } => match **outcome {
             StepOutcome::LeaseOver { waited_ms } => Some(waited_ms),
@@ -243,7 +255,7 @@ fn remark(report: &Report, words: &str) -> bool {
 
 #[tokio::test]
 async fn a_lost_host_is_fenced_by_its_lease_and_nothing_is_opened_before_its_end() {
-    let (cluster, report) = lost_host(POLICY, 0, true).await;
+    let (cluster, report) = lost_host(0, true).await;
     assert_eq!(report.fenced, Some(true));
     assert!(
         remark(&report, "fenced by its lease"),
@@ -279,7 +291,7 @@ async fn a_lost_host_is_fenced_by_its_lease_and_nothing_is_opened_before_its_end
 
 #[tokio::test]
 async fn a_lease_that_was_given_none_or_never_is_not_waited_for() {
-    let (cluster, report) = lost_host(POLICY, 0, false).await;
+    let (cluster, report) = lost_host(0, false).await;
     assert_eq!((report.fenced, waited(&cluster)), (Some(false), None));
     assert!(remark(&report, "UNFENCED") && remark(&report, "it was given none"));
 
@@ -300,14 +312,66 @@ async fn a_lease_that_was_given_none_or_never_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_manager_that_knows_its_own_last_word_waits_for_nothing_that_is_over() {
-    let (cluster, report) = {
-        let cluster = Cluster::with(POLICY, &["candidate: preferred", ""]).await;
-        drop(cluster);
-        lost_host(POLICY, 60_000, true).await
-    };
-    // By the command another process may have spoken for it until the claims.
+    // By the command: another process may have spoken for it until the claims.
+    let (cluster, report) = lost_host(60_000, true).await;
     assert!(waited(&cluster).unwrap() > 1000);
     assert_eq!(report.fenced, Some(true));
+
+    let cluster = lose_host(60_000, true).await;
+    let mut request = cluster.request();
+    let lease = |doubt: Option<&str>| {
+        Some(LeaseSeen {
+            last_word: Instant::now() - Duration::from_secs(10),
+            doubt: doubt.map(str::to_owned),
+        })
+    };
+    request.lease = lease(None);
+    let report = cluster.run(&request).await;
+    assert_eq!(report.fenced, Some(true));
+    assert!(waited(&cluster).unwrap() < 1000, "{:?}", waited(&cluster));
+
+    // Who may have nobody to end it is not fenced by it.
+    let cluster = lose_host(60_000, true).await;
+    request = cluster.request();
+    request.lease = lease(Some("it was silent before"));
+    let report = cluster.run(&request).await;
+    assert_eq!((report.fenced, waited(&cluster)), (Some(false), None));
+    assert!(remark(&report, "may not be running: it was silent before"));
+}
+
+/// Dies when it has waited for the end of a lease, before that is on disk.
+struct DiesWaiting;
+
+impl Hook for DiesWaiting {
+    fn before(&self, record: &Record) -> bool {
+        !matches!(record, Record::Done { outcome, .. } if matches!(**outcome, StepOutcome::LeaseOver { .. }))
+    }
+
+    fn after(&self, _: &Record) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_manager_that_dies_while_it_waits_waits_again() {
+    let cluster = lose_host(0, true).await;
+    cluster
+        .run_with(&cluster.request(), Arc::new(DiesWaiting), None)
+        .await;
+    assert!(lock(&cluster.world).server("db2").read_only);
+    assert_eq!(waited(&cluster), None);
+    let mut request = cluster.request();
+    request.ignore_last_failover = true;
+    let report = cluster.run(&request).await;
+    assert_eq!(
+        report.new_primary.as_deref(),
+        Some("db2"),
+        "{}",
+        report.summary
+    );
+    assert_eq!(report.fenced, Some(true));
+    let again = cluster.journals().last().and_then(|path| waited_in(path));
+    assert!(again.unwrap() > 1000, "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

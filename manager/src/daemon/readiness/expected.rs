@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use proto::lease;
+use proto::lease::FEWEST_AGENTS;
 use serde::{Deserialize, Serialize};
 
 use super::{Known, facts};
 use crate::config::MonitorConfig;
 use crate::daemon::act::ONCE_MORE;
+use crate::lease;
 use crate::topology::Topology;
 
 /// So many of the last failovers tell how long one takes.
@@ -96,27 +97,21 @@ pub(super) fn if_host_died(known: &Known<'_>, topology: &Topology, winner: &str)
         ),
         read_again(known),
     ];
-    let mut agents: Vec<_> = known
-        .config
-        .servers
-        .iter()
-        .map(|server| &server.agent.address)
-        .collect();
-    agents.sort_unstable();
-    agents.dedup();
-    parts.push(if agents.len() >= lease::FEWEST_AGENTS {
+    let wait = "the lease of the old primary runs out";
+    parts.push(if lease::wanted(known.config) {
+        let noticed = parts.iter().filter_map(|part| part.ms).sum();
+        let lasts = millis(lease::TTL + known.config.failover.lease_kill_time);
         part(
-            "the lease of the old primary runs out",
-            Some(millis(lease::TTL)),
-            "no fence can be expected of a host that does not answer; at most the lease's time",
+            wait,
+            Some(lasts.saturating_sub(noticed)),
+            format!("{lasts} ms from the silence of the host on, which noticing it takes part of"),
         )
     } else {
         part(
-            "the lease of the old primary runs out",
+            wait,
             Some(0),
             format!(
-                "fewer than {} agents: there is no lease, and it would go on unfenced",
-                lease::FEWEST_AGENTS
+                "there is none (fewer than {FEWEST_AGENTS} agents, or lease: off), and it would go on unfenced"
             ),
         )
     });
