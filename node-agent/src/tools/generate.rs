@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use binlog_core::{CutPlan, StreamRange};
+use binlog_core::{CutPlan, LogError, StreamRange};
 
 use super::error::damaged;
 use super::{MadeSegment, Nothing, Outcome, RelayInput, ToolError, segment};
@@ -27,6 +27,13 @@ pub fn generate(input: &RelayInput, output: &Path) -> Result<Outcome<MadeSegment
     }
     let explained = |error| input.explain(&logs, &survey, error);
     let first = logs.first_event(&input.target).map_err(explained)?;
+    let range = StreamRange::new(input.target.clone(), bound.clone());
+    if first.at_end
+        && let Err(hole @ LogError::Hole { .. }) = logs.plan_cut(&range)
+    {
+        // Nothing is held behind the target, and something was received.
+        return Err(explained(hole));
+    }
     if first.at_end || input.target == bound {
         return Ok(Outcome::Nothing(Nothing {
             reason: "at_end",
@@ -35,7 +42,6 @@ pub fn generate(input: &RelayInput, output: &Path) -> Result<Outcome<MadeSegment
             log_end: Some(survey.end),
         }));
     }
-    let range = StreamRange::new(input.target.clone(), bound.clone());
     match logs.plan_cut(&range).map_err(explained)? {
         CutPlan::Nothing(nothing) => Ok(Outcome::Nothing(nothing.into())),
         CutPlan::Cut(cut) => {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use binlog_core::checksum::ChecksumAlgorithm::Crc32;
 use binlog_core::reader::{EventReader, Step};
-use binlog_core::testing::PrimaryLog;
-use binlog_core::{BinlogPosition, RelayPosition};
+use binlog_core::testing::{PrimaryLog, RelayWriter, WrittenEvent};
+use binlog_core::{BinlogPosition, EventType, RelayPosition};
 
 use crate::run::{commits, data, ends, flip, golden, json, names, primary, received, run, written};
 
@@ -180,6 +181,39 @@ fn holes_are_named_and_nothing_is_written() {
     let within = format!("{line} --latest {}", inside.start);
     run(&within, &[dir.path(), &index, &out.path().join("other")]).refused(1, &[&named]);
     assert_eq!(names(out.path()), ["diff", "diff.manifest.json"]);
+}
+
+/// Where nothing is held behind the target but a Rotate of the source, which says that more was received, the target has
+/// not everything.
+#[test]
+fn what_was_received_and_is_gone_is_a_hole_and_not_the_end() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = primary();
+    let leads_on = |event: &&WrittenEvent| event.type_code == EventType::ROTATE;
+    let held = log.events.iter().find(leads_on).unwrap().end.clone();
+    let next = BinlogPosition::new(held.file.next(), 4);
+    let mut behind = commits(&log).into_iter();
+    let reached = behind.find(|end| *end > next).unwrap();
+    let mut writer = RelayWriter::new("relay-bin.000001".parse().unwrap(), 3, Crc32);
+    writer.connect(&log, &log.events[0].start);
+    for event in log.events.iter().filter(|event| event.end <= held) {
+        writer.receive(&log, event);
+    }
+    writer.connect(&log, &reached);
+    let files = writer.write_to(dir.path()).unwrap();
+    let index = dir.path().join("relay-bin.index");
+    let lines: Vec<_> = files
+        .iter()
+        .map(|(name, _)| format!("./{name}\n"))
+        .collect();
+    std::fs::write(&index, lines.concat()).unwrap();
+    let output = out.path().join("diff");
+    let ran = run(
+        &format!("{GENERATE} {held}"),
+        &[dir.path(), &index, &output],
+    );
+    ran.refused(1, &[&format!("[{next}, {reached})")]);
+    assert!(names(out.path()).is_empty());
 }
 
 #[test]
