@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::address::{self, ServerAddress};
 use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
@@ -73,6 +74,8 @@ pub struct LocalServer {
     pub guard: Arc<Guard>,
     /// Its lease, if it is the primary.
     pub lease: Arc<ServerLease>,
+    /// The address that moves with the primary, if its server is or was one.
+    pub address: Arc<ServerAddress>,
     /// Keeps its relay logs.
     pub keeper: Arc<RelayKeeper>,
     /// Watches its mysqld.
@@ -117,8 +120,8 @@ impl Agent {
         }))
     }
 
-    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps leases and
-    /// relay logs, refreshes what is remembered, watches the servers, drops old segments.
+    /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps leases,
+    /// addresses and relay logs, refreshes what is remembered, watches the servers, drops old segments.
     pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
         for (name, server) in &self.servers {
             tokio::spawn(Arc::clone(&server.fence).enforce(stop.clone()));
@@ -130,6 +133,11 @@ impl Agent {
             tokio::spawn(refresh(Arc::clone(server), stop.clone()));
             tokio::spawn(guard::enforce(Arc::clone(server), stop.clone()));
             tokio::spawn(lease::run(
+                Arc::clone(self),
+                Arc::clone(server),
+                stop.clone(),
+            ));
+            tokio::spawn(address::enforce(
                 Arc::clone(self),
                 Arc::clone(server),
                 stop.clone(),
@@ -218,11 +226,13 @@ impl LocalServer {
         let fence = Fence::open(config.name.clone(), &config.state_dir)?;
         let guard = Guard::open(&config.state_dir, fence.hold().as_ref())?;
         let lease = ServerLease::open(&config.state_dir, &config.name, agent)?;
+        let address = ServerAddress::open(config.name.clone(), &config.state_dir)?;
         let keeper = RelayKeeper::open(&config.state_dir, config.relay_keep)?;
         let server = Self {
             fence: Arc::new(fence),
             guard: Arc::new(guard),
             lease: Arc::new(lease),
+            address: Arc::new(address),
             keeper: Arc::new(keeper),
             watch: ServerWatch::new(),
             config,

@@ -4,6 +4,7 @@
 //! TLS; it never takes SQL or a shell command from the wire. Every change is bound to the (epoch, operation) pair
 //! that the agent has stored for the cluster.
 
+pub mod address;
 pub mod agent;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@
 //! validation of wire data), the identities and roles in certificates, and the settings of channels. It
 //! guarantees that whatever passed a conversion is valid: handlers and deciders never check a field again.
 
+pub mod address;
 pub mod channel;
 pub mod convert;
 pub mod identity;
@@ -40,4 +41,6 @@ pub mod capability {
     pub const PROBE: &str = "probe";
     /// `AssignPrimary`, `RenewLease` and `Vouch`.
     pub const LEASE: &str = "lease";
+    /// `TakeAddress`, `DropAddress` and `GetAddress`.
+    pub const VIRTUAL_IP: &str = "virtual-ip";
 }

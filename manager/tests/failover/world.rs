@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use proto::status::AgentError;
+use proto::v1;
 use proto::v1::ErrorKind;
 
 use super::logs::BOUNDARIES;
@@ -57,6 +58,8 @@ pub(crate) struct FakeServer {
     pub(crate) source_port: u16,
     pub(crate) channels: u32,
     pub(crate) held_down_by: String,
+    /// The virtual IP as it was taken, and whether its holder was said to be fenced.
+    pub(crate) address: Option<(v1::VirtualAddress, bool)>,
     pub(crate) replicates_from: Option<(String, u16)>,
     /// Another history than the primary's.
     pub(crate) diverged: bool,
@@ -67,7 +70,7 @@ pub(crate) struct FakeServer {
     pub(crate) epoch: u64,
     pub(crate) holder: Option<(String, String)>,
     /// Who the primary is, as its agent has stored it.
-    pub(crate) assignment: Option<proto::v1::Assignment>,
+    pub(crate) assignment: Option<v1::Assignment>,
     /// How long before a claim its agent vouched last; `None`: it knows no leases.
     pub(crate) vouched_ms_ago: Option<u64>,
     /// Words of a manager for its lease: epoch, and the moment of the state that they answer.
@@ -119,6 +122,7 @@ impl FakeServer {
             source_port: 1,
             channels: 1,
             held_down_by: String::new(),
+            address: None,
             replicates_from: None,
             diverged: false,
             corrupt_at: None,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reopen::{self, Known, Lookup, Next, Opened, SeenProcess};
 use super::{Assignment, vouch, vouches_for_itself};
+use crate::address;
 use crate::agent::{Agent, LocalServer};
 use crate::error::chain;
 use crate::guard::{Cause, Deposed};
@@ -85,6 +86,8 @@ fn lost(server: &Arc<LocalServer>, made: Assignment) {
     // In force at once; a disk that does not take it must not stop this task.
     let guard = Arc::clone(&server.guard);
     let deposing = guard.depose(order);
+    // Clients that still reach this host are to go where the new primary may be.
+    server.address.lease_lost();
     tracing::error!(
         server = server.config.name,
         epoch = made.epoch,
@@ -131,7 +134,10 @@ impl Opener {
                 open: opened == Opened::Yes,
             };
             match opened {
-                Opened::Yes => return self.note(server, &made, seen).await,
+                Opened::Yes => {
+                    address::regain(server, &made.operation, made.epoch);
+                    return self.note(server, &made, seen).await;
+                }
                 Opened::Lifted => {}
                 Opened::Never => self.never = Some(seen),
                 Opened::NotYet => self.tried = Some(clock::boottime()),

@@ -7,6 +7,7 @@ use binlog_core::LogError;
 use proto::status::AgentError;
 use proto::v1::ErrorKind;
 
+use crate::address::AddressError;
 use crate::error::chain;
 use crate::fence::FenceError;
 use crate::guard::GuardError;
@@ -56,6 +57,28 @@ impl Failure for DurableError {
             Self::Malformed { path, .. } | Self::NotAFile { path } => {
                 at(path, None)(plain(ErrorKind::Io, self))
             }
+        }
+    }
+}
+
+impl Failure for AddressError {
+    fn on_wire(&self) -> AgentError {
+        match self {
+            Self::Capabilities(_) => plain(ErrorKind::Unsupported, self),
+            Self::Answered { ip, mac, interface } => plain(ErrorKind::Conflict, self).with_found(
+                format!("nobody else has {ip}"),
+                format!("{mac} on {interface}"),
+            ),
+            Self::NoInterface(_) | Self::Down(_) | Self::Elsewhere { .. } | Self::Deposed => {
+                plain(ErrorKind::Conflict, self)
+            }
+            Self::Kernel { .. } => plain(ErrorKind::Io, self),
+            Self::Store(source) => {
+                let mut error = source.on_wire();
+                error.message = chain(self);
+                error
+            }
+            Self::Abandoned => plain(ErrorKind::OutcomeUnknown, self),
         }
     }
 }

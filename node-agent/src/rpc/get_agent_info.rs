@@ -12,7 +12,7 @@ use super::admit;
 use crate::agent::Agent;
 
 /// Optional abilities of this build.
-const CAPABILITIES: [&str; 7] = [
+const CAPABILITIES: [&str; 8] = [
     "local-source",
     "relay-keeping",
     "segment-transfer",
@@ -20,6 +20,7 @@ const CAPABILITIES: [&str; 7] = [
     capability::WATCH,
     capability::PROBE,
     capability::LEASE,
+    capability::VIRTUAL_IP,
 ];
 
 pub(super) async fn handle(

@@ -8,6 +8,7 @@ use tonic::{Request, Response};
 
 use super::failure::on_wire;
 use super::{admit, replica, work};
+use crate::address;
 use crate::agent::Agent;
 use crate::replication;
 
@@ -33,6 +34,7 @@ pub(super) async fn handle(
         }
         work.server.watch.is_read_only(false);
         work.server.lease.begin_anew();
+        address::regain(&work.server, work.context.operation.as_str(), epoch);
         Ok(MakeWritableResponse { read_only })
     })
     .await

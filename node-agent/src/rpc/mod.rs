@@ -26,8 +26,10 @@ mod apply_logs;
 mod assign_primary;
 mod claim_epoch;
 mod describe_event;
+mod drop_address;
 mod find_relay_logs;
 mod generate_diff_relay_logs;
+mod get_address;
 mod get_agent_info;
 mod hold_down;
 mod make_writable;
@@ -44,6 +46,7 @@ mod resume_replication;
 mod save_binary_logs;
 mod stop_receiver;
 mod survey_logs;
+mod take_address;
 mod vouch;
 mod watch_server;
 
@@ -109,6 +112,9 @@ service! {
     v1::fence_service_server::FenceService {
         hold_down: HoldDownRequest => v1::HoldDownResponse;
         release_hold: ReleaseHoldRequest => v1::ReleaseHoldResponse;
+        take_address: TakeAddressRequest => v1::TakeAddressResponse;
+        drop_address: DropAddressRequest => v1::DropAddressResponse;
+        get_address: GetAddressRequest => v1::GetAddressResponse;
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Lane {
     Replication(String),
     /// Fencing of one server.
     Fence(String),
+    /// The virtual IP of one server: it goes down while mysqld is being stopped.
+    Address(String),
     /// One segment of one operation.
     Segment {
         /// Operation id.

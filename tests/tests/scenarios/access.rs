@@ -62,9 +62,11 @@ impl Answer {
 }
 
 /// One mutating call of an agent, by name, made with the given epoch, operation and cluster.
-const MUTATING: [&str; 11] = [
+const MUTATING: [&str; 13] = [
     "HoldDown",
     "ReleaseHold",
+    "TakeAddress",
+    "DropAddress",
     "SaveBinaryLogs",
     "GenerateDiffRelayLogs",
     "PullSegment",
@@ -93,6 +95,15 @@ fn position(offset: u64) -> Option<v1::BinlogPosition> {
     })
 }
 
+/// On an interface that no host has.
+fn address() -> Option<v1::VirtualAddress> {
+    Some(v1::VirtualAddress {
+        ip: "192.0.2.100".to_owned(),
+        prefix: 24,
+        interface: "no-such-one".to_owned(),
+    })
+}
+
 /// Makes one mutating call with arguments that would be in order.
 async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>) -> Answer {
     let mut fence = FenceServiceClient::new(channel.clone());
@@ -109,6 +120,21 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
     match call {
         "HoldDown" => Answer::of(fence.hold_down(v1::HoldDownRequest { context }).await),
         "ReleaseHold" => Answer::of(fence.release_hold(v1::ReleaseHoldRequest { context }).await),
+        "TakeAddress" => {
+            let request = v1::TakeAddressRequest {
+                context,
+                address: address(),
+                holder_fenced: true,
+            };
+            Answer::of(fence.take_address(request).await)
+        }
+        "DropAddress" => {
+            let request = v1::DropAddressRequest {
+                context,
+                address: address(),
+            };
+            Answer::of(fence.drop_address(request).await)
+        }
         "SaveBinaryLogs" => {
             let request = v1::SaveBinaryLogsRequest {
                 context,
