@@ -65,6 +65,9 @@ fn units_have_the_sections_of_a_service_and_start_our_binaries() {
     let mut seen = 0;
     for entry in fs::read_dir(folder("systemd")).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         let mut sections = BTreeSet::new();
         let mut starts = None;
         for (number, line) in read(&path).lines().enumerate() {
@@ -95,6 +98,49 @@ fn units_have_the_sections_of_a_service_and_start_our_binaries() {
         seen += 1;
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn the_drop_in_gives_what_the_agent_asks_for_and_nothing_else() {
+    let text = read(&folder("systemd/mha-node-agent.service.d/virtual-ip.conf"));
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "[Service]",
+            "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW",
+            "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW",
+        ]
+    );
+    let lacking = node_agent::address::AddressError::Capabilities(vec!["CAP_NET_RAW"]);
+    assert!(
+        lacking
+            .to_string()
+            .contains("mha-node-agent.service.d/virtual-ip.conf"),
+        "{lacking}"
+    );
+}
+
+#[test]
+fn the_manager_accepts_the_virtual_ip_of_its_example() {
+    let private = tempfile::tempdir().unwrap();
+    let path = installed("manager.yaml", private.path());
+    let text = read(&path);
+    let off = manager::config::load(&path).unwrap();
+    assert_eq!(off.virtual_ip, None, "off unless somebody asks for it");
+    let on = text
+        .replace("# virtual_ip: ", "virtual_ip: ")
+        .replace("# virtual_ip_interface: ", "virtual_ip_interface: ");
+    assert_ne!(on, text);
+    fs::write(&path, on).unwrap();
+    let config = manager::config::load(&path).unwrap();
+    let at = |server: &str| config.virtual_ip.as_ref().unwrap().at(server).unwrap();
+    assert_eq!(at("db1:3306").interface, "eth0");
+    assert_eq!(at("db2:3306").interface, "bond0");
 }
 
 /// Commands of the operator docs are the commands of the programs: each is parsed, none is run.

@@ -5,6 +5,7 @@
 //! plan that one executor journals before and after. The library never prints: commands write to the streams they
 //! are given.
 
+pub mod address;
 pub mod agents;
 pub mod api;
 pub mod certs;

@@ -156,6 +156,7 @@ pub(crate) fn config(servers: usize) -> ClusterConfig {
         lease: crate::lease::LeaseMode::Auto,
         failover: FailoverPolicy::default(),
         hooks: crate::hooks::HookSettings::none(),
+        virtual_ip: None,
     }
 }
 

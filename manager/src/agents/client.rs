@@ -100,7 +100,7 @@ impl AgentClient {
         v1::epoch_service_client::EpochServiceClient::new(self.channel.clone())
     }
 
-    fn fences(&self) -> v1::fence_service_client::FenceServiceClient<Channel> {
+    pub(super) fn fences(&self) -> v1::fence_service_client::FenceServiceClient<Channel> {
         v1::fence_service_client::FenceServiceClient::new(self.channel.clone())
     }
 

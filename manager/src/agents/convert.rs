@@ -128,22 +128,19 @@ pub(super) fn server_facts(wire: v1::ServerState) -> Converted<ServerFacts> {
 }
 
 fn configured(wire: v1::ConfiguredReadOnly) -> Converted<Configured> {
-    let answer = match wire.answer() {
-        v1::Answer::Yes => Answer::Yes,
-        v1::Answer::No => Answer::No,
-        v1::Answer::Unknown => Answer::Unknown,
-        v1::Answer::Unspecified => {
-            return Err(BadAnswer::new(
-                "configured_read_only.answer",
-                "a known answer",
-                wire.answer.to_string(),
-            ));
-        }
-    };
     Ok(Configured {
-        answer,
+        answer: answer("configured_read_only.answer", wire.answer())?,
         evidence: wire.evidence,
     })
+}
+
+pub(super) fn answer(field: &'static str, wire: v1::Answer) -> Converted<Answer> {
+    match wire {
+        v1::Answer::Yes => Ok(Answer::Yes),
+        v1::Answer::No => Ok(Answer::No),
+        v1::Answer::Unknown => Ok(Answer::Unknown),
+        v1::Answer::Unspecified => Err(BadAnswer::new(field, "a known answer", "nothing")),
+    }
 }
 
 fn identity(wire: v1::ServerIdentity) -> Converted<Identity> {

@@ -4,6 +4,7 @@
 //! answer is checked before anyone sees it. Nothing here repeats a call: whether a repetition is safe is the caller's
 //! knowledge.
 
+mod address;
 mod client;
 mod connect;
 mod convert;
@@ -15,6 +16,7 @@ mod values;
 mod watch;
 mod watched;
 
+pub use address::AddressFacts;
 pub use client::AgentClient;
 pub use connect::{AgentUnreachable, ServerAtAgent, connect};
 pub use convert::BadAnswer;

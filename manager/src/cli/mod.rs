@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and which module runs it. Output goes to the streams of [`Streams`], so that
 //! a test can run a command without a process.
 
+mod address;
 mod certs;
 mod check_hooks;
 mod control;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Where the virtual IP is; bring it up at a living primary.
+    Address(address::AddressArgs),
     /// Certificates for managers, agents and observers.
     #[command(subcommand)]
     Certs(certs::CertsCommand),
@@ -98,6 +101,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
 pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
+            Command::Address(args) => address::run(args, streams).into(),
             Command::CheckHooks(args) => check_hooks::run(args, streams).into(),
             Command::Certs(command) => certs::run(command, streams).into(),
             Command::Failover(args) => failover::run(args, streams).into(),

@@ -12,6 +12,7 @@ mod raw_hooks;
 mod resolved;
 mod secret;
 mod suggest;
+mod virtual_ip;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub use resolved::{
     AgentEndpoint, Candidacy, ClusterConfig, FailoverPolicy, HostPort, Security, ServerConfig,
     UnreachableLog,
 };
+pub use virtual_ip::VirtualIp;
 
 /// Why a configuration cannot be used. Nothing was tried.
 #[derive(Debug, thiserror::Error)]

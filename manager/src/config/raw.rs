@@ -24,6 +24,15 @@ pub(super) struct Cluster {
     pub(super) failover: Failover,
     #[serde(default)]
     pub(super) hooks: Hooks,
+    pub(super) virtual_ip: Option<VirtualIp>,
+}
+
+/// `virtual_ip`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VirtualIp {
+    pub(super) address: String,
+    pub(super) interface: Option<String>,
 }
 
 /// One of `servers`.
@@ -37,6 +46,7 @@ pub(super) struct Server {
     pub(super) agent_name: Option<String>,
     pub(super) candidate: Option<Candidate>,
     pub(super) ignore_fail: Option<bool>,
+    pub(super) virtual_ip_interface: Option<String>,
 }
 
 /// `candidate`.

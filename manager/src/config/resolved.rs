@@ -12,6 +12,7 @@ use proto::tls::TlsMaterial;
 use serde::{Deserialize, Serialize};
 
 use super::monitor::{self, MonitorConfig};
+use super::virtual_ip::{self, VirtualIp};
 use super::{ConfigError, durations, hooks, raw};
 use crate::hooks::HookSettings;
 use crate::hooks::init_conf_load::Loaded;
@@ -197,6 +198,8 @@ pub struct ClusterConfig {
     pub failover: FailoverPolicy,
     /// MHA's scripts.
     pub hooks: HookSettings,
+    /// The address that moves with the primary; `None`: this program moves none.
+    pub virtual_ip: Option<VirtualIp>,
 }
 
 impl ClusterConfig {
@@ -248,6 +251,12 @@ pub(super) fn resolve(
             &raw.servers.len().to_string(),
         ));
     }
+    let interfaces = raw
+        .servers
+        .iter()
+        .map(|s| (s.name.clone(), s.virtual_ip_interface.clone()))
+        .collect();
+    let virtual_ip = virtual_ip::resolve(&check, raw.virtual_ip, interfaces)?;
     let mut servers: Vec<ServerConfig> = Vec::new();
     let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     for (index, server) in raw.servers.into_iter().enumerate() {
@@ -328,6 +337,7 @@ pub(super) fn resolve(
         lease: raw.lease.unwrap_or_default(),
         failover,
         hooks,
+        virtual_ip,
     })
 }
 

@@ -285,3 +285,57 @@ fn addresses_are_host_and_port() {
         "[::1]:1"
     );
 }
+
+#[test]
+fn a_virtual_ip_belongs_on_the_common_interface_or_on_the_servers_own() {
+    assert_eq!(load_text(GOOD).unwrap().virtual_ip, None);
+    let with = |ip: &str, second: &str| {
+        let text = GOOD.replace("ignore_fail: true", second);
+        load_text(&format!("{text}virtual_ip: {ip}\n"))
+    };
+    let config = with(
+        "{ address: 192.0.2.100/24, interface: eth0 }",
+        "virtual_ip_interface: bond0",
+    )
+    .unwrap();
+    let at = |server: &str| {
+        config
+            .virtual_ip
+            .as_ref()?
+            .at(server)
+            .map(ToString::to_string)
+    };
+    assert_eq!(at("db1:3306").unwrap(), "192.0.2.100/24 on eth0");
+    assert_eq!(at("db2:3306").unwrap(), "192.0.2.100/24 on bond0");
+    assert_eq!(at("db3:3306"), None);
+    let table = [
+        (
+            "{ address: 192.0.2.100, interface: eth0 }",
+            "ignore_fail: true",
+            "no prefix length",
+        ),
+        (
+            "{ address: 192.0.2.100/24 }",
+            "ignore_fail: true",
+            "virtual_ip.interface",
+        ),
+        (
+            "{ address: 192.0.2.100/24 }",
+            "virtual_ip_interface: eth0",
+            "virtual_ip.interface",
+        ),
+        (
+            "{ adress: 192.0.2.100/24 }",
+            "ignore_fail: true",
+            "did you mean `address`?",
+        ),
+    ];
+    for (ip, second, words) in table {
+        let error = with(ip, second).unwrap_err();
+        let text = crate::observe::chain(&error);
+        assert!(text.contains(words), "{ip}: {text}");
+    }
+    let lonely = GOOD.replace("ignore_fail: true", "virtual_ip_interface: eth0");
+    let error = load_text(&lonely).unwrap_err().to_string();
+    assert!(error.contains("there is no virtual_ip"), "{error}");
+}

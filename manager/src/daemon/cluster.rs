@@ -18,6 +18,7 @@ use super::returned::Returning;
 use super::state::{Heard, State, Status};
 use super::watcher::{self, Clock, Connected, Owned, Seen};
 use super::{Command, Handle, discover};
+use crate::address;
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::execute::unix_ms;
 use crate::facts::Process;
@@ -642,13 +643,17 @@ impl Task {
         let past = self.past.clone();
         tokio::spawn(async move {
             let began = Instant::now();
-            let views = observe::observe_servers(&config, &agents).await;
+            let (views, addresses) = futures::join!(
+                observe::observe_servers(&config, &agents),
+                address::look(&config, &agents)
+            );
             let explained = readiness::explain(&Known {
                 past: &past,
                 reading: began.elapsed(),
                 config: &config,
                 primary: &primary,
                 views: &views,
+                addresses: &addresses,
                 deposed: &deposed,
                 permit,
                 unix_ms: unix_ms(),

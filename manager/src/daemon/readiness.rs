@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::SeenAt;
+
 pub use expected::{Expected, Part};
 
 use crate::config::{ClusterConfig, ServerConfig};
@@ -103,6 +105,8 @@ pub(super) struct Known<'a> {
     pub(super) config: &'a ClusterConfig,
     pub(super) primary: &'a ServerConfig,
     pub(super) views: &'a [ServerView],
+    /// What is seen of the virtual IP; empty if there is none.
+    pub(super) addresses: &'a [SeenAt],
     pub(super) deposed: &'a [String],
     pub(super) permit: Result<(), Blocked>,
     /// Earlier operations of the cluster, oldest first.
@@ -120,6 +124,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
             continue;
         }
         conditions.extend(conditions::of_server(known, server));
+        conditions.extend(conditions::of_address(known, server));
     }
     let answering = known.views.iter().filter(|v| v.facts.is_ok()).count();
     conditions.push(condition(

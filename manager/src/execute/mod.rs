@@ -4,6 +4,7 @@
 //! as the steps they wait for have succeeded, all at once; a step whose predecessor failed is skipped. An act that
 //! cannot be journalled is not done: the run stops there as if the manager had crashed.
 
+mod address;
 mod again;
 mod claim;
 pub(crate) mod copy;
@@ -189,6 +190,7 @@ struct Progress {
     stage: u32,
     hooks_ran: bool,
     lease_ends: Option<Instant>,
+    address_dropped: bool,
 }
 
 /// Receives a line whenever something happened that an operator wants to see.
@@ -308,6 +310,15 @@ impl Run {
     /// Whether a lease is waited out.
     pub fn awaits_lease(&self) -> bool {
         lock(&self.progress).lease_ends.is_some()
+    }
+
+    /// The virtual IP was up at the dead primary and was taken down.
+    pub fn has_dropped_address(&self) -> bool {
+        lock(&self.progress).address_dropped
+    }
+
+    fn address_dropped(&self) {
+        lock(&self.progress).address_dropped = true;
     }
 
     /// Segments by piece.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Run, StepError, copy, lock, show_event};
+use super::{Run, StepError, address, copy, lock, show_event};
 use crate::agents::{AgentCallError, HeldEvent, Logs, SegmentOutcome, SegmentRef};
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
@@ -13,7 +13,7 @@ use crate::plan::{Act, PieceId, Source};
 type Result<T> = std::result::Result<T, StepError>;
 
 /// Pause before a lost idempotent call is repeated: an agent that restarts is back soon.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
     let policy = &run.config.failover;
@@ -192,6 +192,11 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             }
             Ok(StepOutcome::HookRan(ran?))
         }
+        Act::DropAddress { server } => address::drop_it(run, server).await,
+        Act::TakeAddress {
+            server,
+            holder_fenced,
+        } => address::take(run, server, *holder_fenced).await,
         Act::ResumeReplication { server } => {
             let status = run
                 .client(server)?
@@ -394,6 +399,10 @@ pub(super) fn note(outcome: &StepOutcome) -> String {
             format!("{}, {fence}", held.how)
         }
         StepOutcome::HoldReleased { .. } => String::new(),
+        StepOutcome::AddressDropped { was_there: true } => String::new(),
+        StepOutcome::AddressDropped { was_there: false } => "it was not there".to_owned(),
+        StepOutcome::AddressTaken { was_there: false } => String::new(),
+        StepOutcome::AddressTaken { was_there: true } => "it was there already".to_owned(),
         StepOutcome::ReceiverStopped(stopped) => stopped
             .status
             .read

@@ -95,6 +95,11 @@ pub(super) async fn freeze(
             server: dead.name.clone(),
         });
     }
+    if dead_granted && run.config.virtual_ip.is_some() {
+        acts.push(Act::DropAddress {
+            server: dead.name.clone(),
+        });
+    }
     if run.config.hooks.has(Hook::MasterIpFailoverScript) {
         acts.push(Act::RunHook {
             call: HookCall::TakeAddressDown {
@@ -142,7 +147,8 @@ pub(super) async fn freeze(
                     ));
                 }
             }
-            (_, execute::StepResult::Failed(_)) => {}
+            (Act::DropAddress { .. }, execute::StepResult::Done(_))
+            | (_, execute::StepResult::Failed(_)) => {}
             _ => {
                 failed = Some(StopReason::Step {
                     act: act.to_string(),
@@ -163,6 +169,11 @@ pub(super) async fn freeze(
                     source: error,
                 });
             }
+            // Its server is what matters; the new primary takes the address all the same.
+            act @ Act::DropAddress { .. } => frozen.remarks.push(format!(
+                "{act}: {}; it may still be up there",
+                crate::observe::chain(&error)
+            )),
             Act::StopReceiver { server } => {
                 let ignorable = run
                     .config

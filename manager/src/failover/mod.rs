@@ -387,7 +387,16 @@ async fn undo(run: &Run, topology: &Topology, held: bool) -> Result<bool, Failov
         });
     }
     let results = execute::single(run, acts).await?;
-    let undone = results.failed().next().is_none();
+    let mut undone = results.failed().next().is_none();
+    // After the hold: an agent brings no address up at a deposed server.
+    if run.has_dropped_address() {
+        let back = Act::TakeAddress {
+            server: topology.dead.clone(),
+            holder_fenced: true,
+        };
+        let results = execute::single(run, vec![back]).await?;
+        undone &= results.failed().next().is_none();
+    }
     Ok(undone)
 }
 
@@ -399,6 +408,7 @@ fn make_plan(
     holdings: &plan::Holdings,
     promoted: Option<&AlreadyPromoted>,
     (await_lease, assign): (bool, &[String]),
+    holder_fenced: bool,
 ) -> Result<plan::Plan, plan::PlanError> {
     plan::make(Findings {
         topology,
@@ -409,5 +419,9 @@ fn make_plan(
         address_script: config.hooks.has(hooks::Hook::MasterIpFailoverScript),
         await_lease,
         assign,
+        virtual_ip: config
+            .virtual_ip
+            .as_ref()
+            .map(|_| plan::VirtualIpFinding { holder_fenced }),
     })
 }

@@ -207,6 +207,8 @@ pub(super) async fn dry_plan(
     let promoted = prepared.promoted.as_ref();
     // Who knows of a lease is seen when the cluster is claimed.
     let lease = (false, [].as_slice());
+    // A host that answers will be fenced.
+    let fenced = topology.dead_agent_answers || request.primary_is_off;
     let plan = make_plan(
         config,
         topology,
@@ -214,6 +216,7 @@ pub(super) async fn dry_plan(
         &holdings,
         promoted,
         lease,
+        fenced,
     )
     .map_err(|e| FailoverError::Undone(e.into()))?;
     Ok((holdings, plan))

@@ -112,6 +112,7 @@ pub(super) async fn recover(
         first_choice: prepared.election.winner,
         promoted: prepared.promoted,
         assign,
+        fenced: frozen.fence != Fence::Unconfirmed || request.primary_is_off,
     };
     attempt.until_promoted(report).await
 }
@@ -209,6 +210,8 @@ struct Attempt<'a> {
     promoted: Option<AlreadyPromoted>,
     /// Servers whose agents are told of the new primary.
     assign: Vec<String>,
+    /// The dead primary takes no more writes, for sure.
+    fenced: bool,
 }
 
 impl Attempt<'_> {
@@ -263,6 +266,7 @@ impl Attempt<'_> {
             &self.holdings,
             promoted,
             lease,
+            self.fenced,
         )?;
         Ok((election, plan))
     }

@@ -199,6 +199,16 @@ pub enum StepOutcome {
         /// This call did it.
         released: bool,
     },
+    /// The virtual IP is down where it was.
+    AddressDropped {
+        /// It was up there.
+        was_there: bool,
+    },
+    /// The virtual IP is up.
+    AddressTaken {
+        /// It was up already.
+        was_there: bool,
+    },
     /// A hook ended with a code that lets the operation go on.
     HookRan(HookRan),
 }

@@ -85,6 +85,15 @@ pub struct Findings<'a> {
     pub await_lease: bool,
     /// Servers whose agents are told of the new primary.
     pub assign: &'a [String],
+    /// The address that moves with the primary, if this program moves it.
+    pub virtual_ip: Option<VirtualIpFinding>,
+}
+
+/// What is known of the virtual IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtualIpFinding {
+    /// Whoever held it serves nothing any more.
+    pub holder_fenced: bool,
 }
 
 /// The new primary of an interrupted operation.
@@ -297,7 +306,8 @@ impl Builder<'_> {
         self.open(winner, [promoted].into_iter().chain(lease).collect())
     }
 
-    /// First the address, then the writes: MHA's order, in which a script may refuse.
+    /// First the address by script, then the writes: MHA's order, in which a script may refuse. The address that agents move
+    /// comes after the writes: clients that find it find a server that takes them.
     fn open(&mut self, winner: &str, mut after: Vec<StepId>) -> StepId {
         if self.findings.address_script {
             let call = HookCall::BringAddressUp {
@@ -306,12 +316,20 @@ impl Builder<'_> {
             };
             after = vec![self.add(Act::RunHook { call }, after)];
         }
-        self.add(
+        let writable = self.add(
             Act::MakeWritable {
                 server: winner.to_owned(),
             },
             after,
-        )
+        );
+        if let Some(virtual_ip) = self.findings.virtual_ip {
+            let take = Act::TakeAddress {
+                server: winner.to_owned(),
+                holder_fenced: virtual_ip.holder_fenced,
+            };
+            self.add(take, vec![writable]);
+        }
+        writable
     }
 
     fn cuts(&mut self) -> BTreeMap<PieceId, StepId> {

@@ -157,6 +157,18 @@ pub enum Act {
         /// The new primary.
         primary: String,
     },
+    /// Take the virtual IP down where it was.
+    DropAddress {
+        /// The dead primary.
+        server: String,
+    },
+    /// Bring the virtual IP up.
+    TakeAddress {
+        /// New primary.
+        server: String,
+        /// Whoever held it serves nothing any more: it is taken even if somebody answers for it.
+        holder_fenced: bool,
+    },
     /// Point a survivor at the new primary.
     Repoint {
         /// The survivor.
@@ -201,6 +213,8 @@ impl Act {
             | Self::MakeWritable { server }
             | Self::AwaitLease { server }
             | Self::AssignPrimary { server, .. }
+            | Self::DropAddress { server }
+            | Self::TakeAddress { server, .. }
             | Self::Repoint { server, .. }
             | Self::ResumeReplication { server }
             | Self::ReleaseHold { server } => server,
@@ -215,6 +229,7 @@ impl Act {
             Self::ClaimEpoch { .. } => Phase::ConfigurationCheck,
             Self::HoldDown { .. }
             | Self::AwaitLease { .. }
+            | Self::DropAddress { .. }
             | Self::StopReceiver { .. }
             | Self::ResumeReplication { .. }
             | Self::ReleaseHold { .. } => Phase::DeadPrimaryShutdown,
@@ -223,7 +238,9 @@ impl Act {
                 Phase::DiffGeneration
             }
             Self::Drain { .. } | Self::Apply { .. } => Phase::LogApply,
-            Self::Promote { .. } | Self::MakeWritable { .. } => Phase::LogApply,
+            Self::Promote { .. } | Self::MakeWritable { .. } | Self::TakeAddress { .. } => {
+                Phase::LogApply
+            }
             Self::Repoint { .. } => Phase::ReplicaRecovery,
             Self::AssignPrimary { .. } | Self::ReleaseEpoch { .. } => Phase::Cleanup,
             Self::RunHook { call } => match call {
@@ -333,6 +350,8 @@ impl fmt::Display for Act {
                     "tell the agent of {server} that {primary} is the primary"
                 )
             }
+            Self::DropAddress { server } => write!(f, "take the virtual IP down at {server}"),
+            Self::TakeAddress { server, .. } => write!(f, "bring the virtual IP up at {server}"),
             Self::Repoint { server, to, .. } => write!(f, "point {server} at {to}"),
             Self::RunHook { call } => write!(f, "run {call}"),
             Self::ReleaseHold { server } => write!(f, "let mysqld of {server} start again"),

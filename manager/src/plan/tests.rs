@@ -49,6 +49,7 @@ impl Story {
             address_script: false,
             await_lease: false,
             assign: &[],
+            virtual_ip: None,
         })
     }
 
@@ -424,6 +425,7 @@ fn servers_of_one_agent_share_their_segments() {
         address_script: false,
         await_lease: false,
         assign: &[],
+        virtual_ip: None,
     })
     .unwrap();
     assert!(!plan.steps.iter().any(|s| matches!(s.act, Act::Pull { .. })));
@@ -531,6 +533,7 @@ fn nothing_is_opened_before_the_lease_is_over_and_the_new_primary_is_told_first(
         address_script: true,
         await_lease: true,
         assign: &told,
+        virtual_ip: None,
     })
     .unwrap()
     .steps;
@@ -577,6 +580,7 @@ fn a_script_brings_the_address_up_between_promotion_and_writes() {
             address_script,
             await_lease: false,
             assign: &[],
+            virtual_ip: None,
         })
         .unwrap()
         .steps
@@ -599,4 +603,55 @@ fn a_script_brings_the_address_up_between_promotion_and_writes() {
         .filter(|a| !matches!(a, Act::RunHook { .. }))
         .collect();
     assert_eq!(with, without, "nothing else changes");
+}
+
+#[test]
+fn the_virtual_ip_comes_up_after_the_writes_and_nothing_waits_for_it() {
+    let story = Story::new(
+        &[("1:452", "1:452"), ("1:880", "1:880")],
+        &[
+            (&["1:120 1:452"], Some("1:452")),
+            (&["1:120 1:880"], Some("1:880")),
+        ],
+        None,
+    );
+    let election = elect::elect(&config(3), &story.topology, Some("db2")).unwrap();
+    for holder_fenced in [true, false] {
+        let plan = make(Findings {
+            topology: &story.topology,
+            election: &election,
+            holdings: &story.holdings,
+            agents: &agents(3),
+            promoted: None,
+            address_script: false,
+            await_lease: false,
+            assign: &[],
+            virtual_ip: Some(VirtualIpFinding { holder_fenced }),
+        })
+        .unwrap();
+        let open = plan
+            .steps
+            .iter()
+            .find(|s| matches!(s.act, Act::MakeWritable { .. }))
+            .unwrap();
+        let take = plan
+            .steps
+            .iter()
+            .find(|s| matches!(s.act, Act::TakeAddress { .. }))
+            .unwrap();
+        let expected = Act::TakeAddress {
+            server: "db2".to_owned(),
+            holder_fenced,
+        };
+        assert_eq!(
+            (&take.act, take.after.as_slice()),
+            (&expected, &[open.id][..])
+        );
+        assert!(plan.steps.iter().all(|s| !s.after.contains(&take.id)));
+        let mut without = plan.steps.clone();
+        without.retain(|s| s.id != take.id);
+        let acts: Vec<&Act> = without.iter().map(|s| &s.act).collect();
+        let plain = story.plan().unwrap();
+        assert_eq!(acts, plain.steps.iter().map(|s| &s.act).collect::<Vec<_>>());
+    }
 }

@@ -473,6 +473,12 @@ impl Report {
 
     fn failure(&mut self, plan: &Plan, act: &Act, why: &str) {
         match act {
+            Act::TakeAddress { server, .. } => self.needs_care(
+                server,
+                format!(
+                    "{act}: {why}; clients do not find the new primary until it is up: mend that, then mha-manager address --config FILE --take {server}"
+                ),
+            ),
             Act::KeepCopy { .. } | Act::AssignPrimary { .. } => {
                 self.remarks.push(format!("{act}: {why}"));
             }

@@ -26,6 +26,7 @@ fn report() -> Report {
         address_script: false,
         await_lease: false,
         assign: &[],
+        virtual_ip: None,
     })
     .unwrap();
     let request = Request {

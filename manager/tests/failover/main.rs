@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
 
+mod address;
 mod daemon;
 mod fake;
 mod hooks;

@@ -2,7 +2,7 @@
 
 use super::{Condition, Known, condition};
 use crate::config::ServerConfig;
-use crate::facts::Receiver;
+use crate::facts::{Answer, Receiver};
 use crate::observe::ServerView;
 
 pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Condition> {
@@ -106,4 +106,48 @@ pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Conditi
 
 fn on(value: bool) -> &'static str {
     if value { "ON" } else { "OFF" }
+}
+
+/// Where the virtual IP is, and whether the server's agent could move it.
+pub(super) fn of_address(known: &Known<'_>, server: &ServerConfig) -> Vec<Condition> {
+    let name = &server.name;
+    let Some(at) = known.addresses.iter().find(|at| at.server == *name) else {
+        return Vec::new();
+    };
+    let is_primary = *name == known.primary.name;
+    let place = if is_primary {
+        format!("the virtual IP is up at {name}")
+    } else {
+        format!("the virtual IP is not up at {name}")
+    };
+    let able = format!("the agent of {name} can move the virtual IP");
+    match &at.seen {
+        Err(why) => [place, able]
+            .map(|name| Condition {
+                name,
+                answer: Answer::Unknown,
+                evidence: why.clone(),
+            })
+            .into(),
+        Ok(facts) => vec![
+            Condition {
+                name: place,
+                answer: match (facts.up, is_primary) {
+                    (Answer::Unknown, _) => Answer::Unknown,
+                    (up, true) => up,
+                    (Answer::Yes, false) => Answer::No,
+                    (Answer::No, false) => Answer::Yes,
+                },
+                evidence: facts.evidence.clone(),
+            },
+            condition(
+                able,
+                facts.trouble.is_none(),
+                facts
+                    .trouble
+                    .clone()
+                    .unwrap_or_else(|| format!("{} is there", at.address.interface)),
+            ),
+        ],
+    }
 }

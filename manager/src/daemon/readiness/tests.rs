@@ -29,6 +29,7 @@ fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[Strin
         config: &config,
         primary: config.servers.first().unwrap(),
         views,
+        addresses: &[],
         deposed,
         permit,
         past: &[],
@@ -143,6 +144,7 @@ fn times(views: &[ServerView], past: &[Past]) -> (Expected, Expected) {
         config: &config,
         primary: config.servers.first().unwrap(),
         views,
+        addresses: &[],
         deposed: &[],
         permit: Ok(()),
         past,
@@ -215,4 +217,66 @@ fn a_part_that_nobody_measured_is_unknown_and_none_is_needed_without_a_backlog()
     views.get_mut(0).unwrap().facts = Err(crate::observe::Unknown::NotAtAgent);
     let (server, _) = times(&views, &[failover(300, None)]);
     assert_eq!(server.parts.first().unwrap().ms, Some(2500));
+}
+
+#[test]
+fn the_virtual_ip_is_where_the_primary_is_and_every_agent_can_move_it() {
+    use crate::agents::AddressFacts;
+    let seen = |server: &str, up, trouble: Option<&str>| SeenAt {
+        server: server.to_owned(),
+        address: proto::address::VirtualAddress::new("192.0.2.100/24", "eth0").unwrap(),
+        seen: Ok(AddressFacts {
+            up,
+            evidence: "e".to_owned(),
+            trouble: trouble.map(str::to_owned),
+            kept_epoch: None,
+        }),
+    };
+    let failing_with = |addresses: &[SeenAt]| -> Vec<(String, Answer)> {
+        let config = config(3);
+        let explanation = explain(&Known {
+            config: &config,
+            primary: config.servers.first().unwrap(),
+            views: &views(),
+            addresses,
+            deposed: &[],
+            permit: Ok(()),
+            past: &[],
+            reading: Duration::ZERO,
+            unix_ms: 1,
+        });
+        let failing = explanation.conditions.into_iter().filter(|c| !c.holds());
+        failing.map(|c| (c.name, c.answer)).collect()
+    };
+    let good = || {
+        vec![
+            seen("db1", Answer::Yes, None),
+            seen("db2", Answer::No, None),
+            seen("db3", Answer::No, None),
+        ]
+    };
+    assert_eq!(failing_with(&good()), []);
+    let mut all = good();
+    all[0] = seen("db1", Answer::No, None);
+    all[1] = seen("db2", Answer::Yes, Some("this agent lacks CAP_NET_RAW"));
+    all[2].seen = Err("no answer".to_owned());
+    assert_eq!(
+        failing_with(&all),
+        [
+            ("the virtual IP is up at db1".to_owned(), Answer::No),
+            ("the virtual IP is not up at db2".to_owned(), Answer::No),
+            (
+                "the agent of db2 can move the virtual IP".to_owned(),
+                Answer::No
+            ),
+            (
+                "the virtual IP is not up at db3".to_owned(),
+                Answer::Unknown
+            ),
+            (
+                "the agent of db3 can move the virtual IP".to_owned(),
+                Answer::Unknown
+            ),
+        ]
+    );
 }
