@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::demo;
 use crate::jitter;
 use crate::kills;
+use crate::netns;
 use crate::partition;
 use crate::rivals;
 use crate::sandbox::accounts::{AGENT, APPLICATION, Account, MONITOR, REPLICATION};
@@ -107,6 +108,12 @@ enum Command {
         /// Number of runs.
         #[arg(long, default_value_t = 50)]
         runs: u32,
+    },
+    /// The virtual IP in network namespaces of its own: taken, refused, announced, moved by a failover, lost. Needs root.
+    Netns {
+        /// The neighbour's namespace; only for this program's own call of itself.
+        #[arg(long, hide = true)]
+        inside: Option<String>,
     },
     /// Fetch servers into the cache, so that later runs need no network.
     Fetch {
@@ -230,6 +237,7 @@ pub async fn run() -> ExitCode {
             kill_every_step(&plan).await
         }
         Command::TwoManagers { server, runs } => two_managers(server, runs).await,
+        Command::Netns { inside } => network(inside).await,
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
             server,
@@ -325,6 +333,21 @@ async fn two_managers(server: ServerKind, runs: u32) -> Result<(), SandboxError>
         status: format!("{failed} of {runs} runs failed"),
         output: "see the table".to_owned(),
     })
+}
+
+async fn network(inside: Option<String>) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    // When interrupted, servers, agents and namespaces end with the future.
+    let told = async {
+        match inside {
+            None => netns::run(print).await,
+            Some(neighbour) => netns::inside(&neighbour, print).await,
+        }
+    };
+    tokio::select! {
+        told = told => told,
+        () = interrupted.wait() => Ok(()),
+    }
 }
 
 async fn fetch_all(servers: Vec<ServerKind>) -> Result<(), SandboxError> {

@@ -2,7 +2,7 @@
 //!
 //! [`sandbox`] obtains real MySQL and MariaDB servers, runs them as clusters with agents and a manager, and injects
 //! faults. The scenario tests, the demo and the long suites are built on it. Nothing here is installed system-wide,
-//! nothing needs root, and everything a value started ends when the value is dropped.
+//! nothing but [`netns`] needs root, and everything a value started ends when the value is dropped.
 //! [`scenario`] holds what the scenario tests share.
 
 pub mod cli;
@@ -10,6 +10,7 @@ pub mod demo;
 pub mod drill;
 pub mod jitter;
 pub mod kills;
+pub mod netns;
 pub mod partition;
 pub mod rivals;
 pub mod sandbox;

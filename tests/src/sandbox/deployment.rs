@@ -51,6 +51,8 @@ pub struct DeploymentSpec {
     pub hooks: Option<Value>,
     /// Keys of `monitor:` in the manager's configuration.
     pub monitor: Vec<(&'static str, Value)>,
+    /// Further sections of the manager's configuration.
+    pub more: Vec<(&'static str, Value)>,
 }
 
 impl DeploymentSpec {
@@ -79,6 +81,13 @@ impl DeploymentSpec {
     #[must_use]
     pub fn monitor(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.monitor.push((key, value.into()));
+        self
+    }
+
+    /// With this section of the manager's configuration.
+    #[must_use]
+    pub fn more(mut self, section: &'static str, value: Value) -> Self {
+        self.more.push((section, value));
         self
     }
 
@@ -517,6 +526,9 @@ fn manager_yaml(
     });
     if let Some(hooks) = &spec.hooks {
         config["hooks"] = hooks.clone();
+    }
+    for (section, value) in &spec.more {
+        config[*section] = value.clone();
     }
     Ok(config)
 }
