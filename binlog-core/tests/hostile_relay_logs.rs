@@ -174,6 +174,33 @@ fn terabytes_are_no_previous_gtids() {
     }
 }
 
+/// What a transaction began with is not thrown away before it, although nothing describes it.
+#[test]
+fn an_unfinished_transaction_is_told_from_what_it_began_with() {
+    let data =
+        |type_code, end: u32, len: usize| event(type_code, 1, end, 0, &vec![0; len - 23], Crc32);
+    let mut writer = RelayWriter::new("relay.000001".parse().unwrap(), 9, Crc32);
+    writer.append(&rotate_to(0, 0, 0, "b.000001:246"));
+    writer.append(&data(EventType::MARIADB_ANNOTATE_ROWS, 315, 69));
+    let local = event(
+        EventType::TABLE_MAP,
+        1,
+        730,
+        FLAG_RELAY_LOG,
+        &[0; 30],
+        Crc32,
+    );
+    writer.append(&local);
+    writer.append(&data(EventType::TABLE_MAP, 363, 48));
+    let dir = tempfile::tempdir().unwrap();
+    let logs = RelayLogs::open(writer.write_to(dir.path()).unwrap(), ServerId(9), None).unwrap();
+    let tail = logs.unfinished_tail().unwrap().unwrap();
+    assert_eq!(
+        (tail.start, tail.end),
+        (pos("b.000001:246"), pos("b.000001:363"))
+    );
+}
+
 /// The setting of a file never changes: a description with another one is not that of the events before it, and hides
 /// nothing that describes them.
 #[test]

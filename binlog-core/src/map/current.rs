@@ -129,9 +129,12 @@ impl Map {
                 && piece.from == piece.to)
         });
         self.pieces = pieces;
-        // A Rotate that nothing describes is of no use to anyone.
+        // A Rotate that nothing describes is of no use to anyone. What a transaction began with is a part of that.
         while self.pieces.first().is_some_and(|first| {
-            !first.has_data && first.to > first.from && self.format_of(0, &first.file).is_none()
+            !first.has_data
+                && first.to > first.from
+                && first.after.open_since().is_none()
+                && self.format_of(0, &first.file).is_none()
         }) {
             self.pieces.remove(0);
             if let Some(first) = self.pieces.first_mut() {
