@@ -48,7 +48,7 @@ impl Jump<'_> {
     /// `None` if nothing could be proven.
     ///
     /// # Errors
-    /// [`LogError::NotABoundary`] for a target that is proven to lie inside an event; an unreadable file.
+    /// An unreadable file.
     pub(crate) fn locate(&self) -> Result<Option<Located>, LogError> {
         let heads = self.heads()?;
         if !consistent(&heads) {
@@ -91,7 +91,11 @@ impl Jump<'_> {
             },
             None => self.at_head(&heads)?,
         };
-        let last = rest.iter().any(unclear);
+        // Nor is it clear what a file without a whole event says, unless that is the target, or nothing.
+        let silent = |head: &Head| {
+            head.bare || head.first.is_none() && head.start.as_ref() == Some(self.target)
+        };
+        let last = !rest.iter().all(silent);
         Ok(located.filter(|located| !(located.at_end && last)))
     }
 
@@ -224,15 +228,9 @@ impl Jump<'_> {
         let Some(found) = chain.find(landing)? else {
             return Ok(None);
         };
-        if let Some((from, to)) = found.around {
-            let at = |offset: u64| {
-                BinlogPosition::new(start.file.clone(), start.offset + (offset - first))
-            };
-            return Err(LogError::NotABoundary {
-                position: self.target.clone(),
-                before: at(from),
-                after: at(to),
-            });
+        if found.inside {
+            // Refused; whether as no boundary or as not held at all, the walk knows.
+            return Ok(None);
         }
         Ok(Some(Located {
             position: RelayPosition::new(name.clone(), landing),
@@ -312,7 +310,9 @@ impl Jump<'_> {
         ) else {
             return Ok(None);
         };
-        let place = map.find(self.target)?;
+        let Ok(place) = map.find(self.target) else {
+            return Ok(None);
+        };
         Ok(Some(Located {
             position: RelayPosition::new(name.clone(), map.physical(piece, self.target.offset)?),
             at_end: map.at_end(place) && !more,

@@ -21,8 +21,8 @@ const CHAIN_UNPROTECTED: usize = 8;
 
 /// What is at a landing.
 pub(super) struct Landing {
-    /// The event that holds it, in the relay log, if it is no boundary.
-    pub(super) around: Option<(u64, u64)>,
+    /// It is no boundary.
+    pub(super) inside: bool,
     /// No event of the stream follows in this file.
     pub(super) at_end: bool,
 }
@@ -103,7 +103,7 @@ impl Chain {
         known: bool,
     ) -> Result<Option<Landing>, LogError> {
         self.reader.seek(from, self.checksum);
-        let mut around = None;
+        let mut inside = false;
         let mut reached = from;
         let mut links = 0;
         let mut following = 0;
@@ -142,7 +142,7 @@ impl Chain {
             links += 1;
             reached = end;
             if at < landing && landing < end {
-                around = Some((at, end));
+                inside = true;
             }
             following += usize::from(at >= landing);
             if rotates && end > landing {
@@ -156,6 +156,6 @@ impl Chain {
             ChecksumAlgorithm::Crc32 => 1,
             ChecksumAlgorithm::None => CHAIN_UNPROTECTED,
         };
-        Ok((known || links >= least).then_some(Landing { around, at_end }))
+        Ok((known || links >= least).then_some(Landing { inside, at_end }))
     }
 }
