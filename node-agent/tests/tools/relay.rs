@@ -279,7 +279,7 @@ fn damage_ends_with_15_wherever_it_hides_events() {
         }
         let xid = at
             .iter()
-            .find(|event| event.2 == binlog_core::EventType::XID)
+            .find(|event| event.2 == EventType::XID)
             .unwrap();
         flip(path, usize::try_from(xid.1).unwrap() - 6);
         let output = out.path().join("diff");
