@@ -8,7 +8,7 @@ use manager::report::Report;
 use proto::v1;
 use proto::v1::ErrorKind;
 
-use super::scenarios::Cluster;
+use super::cluster::Cluster;
 use super::world::{Fault, lock};
 
 const POLICY: &str = "failover: { call_timeout: 500ms, connect_timeout: 600ms, save_timeout: 700ms, progress_timeout: 700ms }\n\

@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::scenarios::Cluster;
+use super::cluster::Cluster;
 use super::world::{Fault, lock};
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -11,8 +11,8 @@ use manager::journal::{self, Hook, NoHook, Record};
 use manager::plan::Act;
 use proto::v1::ErrorKind;
 
+use super::cluster::{Cluster, code};
 use super::daemon::Watched;
-use super::scenarios::{Cluster, code};
 use super::world::{Fault, Shared, lock};
 
 /// What happens at a hook point.

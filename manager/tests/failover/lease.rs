@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::daemon::Watched;
 use super::fake::FakeAgent;
-use super::scenarios::{Cluster, POLICY, code};
+use super::cluster::{Cluster, POLICY, code};
 use super::watching::BOOT;
 use super::world::{Fault, lock};
 

@@ -4,12 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
 
 mod address;
+mod cluster;
+mod customer;
 mod daemon;
+mod dead_log;
 mod fake;
 mod hooks;
 mod killed;
 mod lease;
 mod logs;
-mod scenarios;
+mod refused;
+mod release;
+mod survivors;
 mod watching;
 mod world;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use manager::exit_code::ExitCode;
 
 use super::{SHUTDOWN, Story, remarked};
-use crate::scenarios::code;
+use crate::cluster::code;
 use crate::world::{Fault, lock};
 
 #[tokio::test]

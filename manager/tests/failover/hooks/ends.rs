@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{ALL_FOUR, IP, PLENTY, REPORT, SHORT, SHUTDOWN, Story, remarked};
-use crate::scenarios::{Cluster, code};
+use crate::cluster::{Cluster, code};
 use crate::world::lock;
 
 /// What a failover came to after a hook did this.

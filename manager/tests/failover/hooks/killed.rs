@@ -8,7 +8,7 @@ use manager::journal::{Hook, NoHook, Record, StepOutcome};
 use manager::plan::Act;
 
 use super::{ALL_FOUR, Story};
-use crate::scenarios::code;
+use crate::cluster::code;
 
 /// Stops the run as a crash would at the n-th record that is about a hook.
 struct KillAtHookRecord {

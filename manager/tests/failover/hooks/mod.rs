@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use manager::journal::{self, Record};
 use manager::report::Report;
 
-use crate::scenarios::Cluster;
+use crate::cluster::Cluster;
 use crate::world::lock;
 
 mod dead_host;

@@ -9,7 +9,7 @@ use manager::journal::{Record, StepOutcome};
 use manager::plan::Act;
 
 use super::{IP, PLENTY, SHORT, Story};
-use crate::scenarios::code;
+use crate::cluster::code;
 
 const STOPSSH: &str = "master_ip_failover_script --orig_master_host=127.0.0.1 --orig_master_ip=127.0.0.1 --orig_master_port=PORT --command=stopssh --ssh_user=mysql";
 const SHUTDOWN_STOPSSH: &str = "shutdown_script --command=stopssh --ssh_user=mysql --host=127.0.0.1 --ip=127.0.0.1 --port=PORT --pid_file=/run/mysqld.pid";
