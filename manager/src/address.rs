@@ -4,12 +4,20 @@
 //! that answers SQL, is no replica and is open for writes, or nowhere; its agent is claimed for this one act with an epoch above
 //! all others, so that no failover can be under way there; a host that answers for the address keeps it.
 
+use std::sync::Arc;
+
 use proto::address::VirtualAddress;
 
-use crate::agents::{AddressFacts, AgentCallError, Claim, Context};
+use crate::agents::{AddressFacts, AgentCallError};
 use crate::config::{ClusterConfig, ServerConfig};
-use crate::execute;
-use crate::observe::{Agents, StoredClaim, chain};
+use crate::execute::{Alone, NotBegun};
+use crate::exit_code::ExitCode;
+use crate::journal::{NoHook, StepOutcome};
+use crate::observe::{Agents, chain};
+use crate::plan::Act;
+
+/// How ids of such operations begin.
+const KIND: &str = "address";
 
 /// Why the address was not brought up.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +25,6 @@ pub enum AddressError {
     /// There is none.
     #[error("the configuration has no virtual_ip")]
     NotConfigured,
-    /// The server's agent does not answer.
-    #[error("the agent of {server} does not answer")]
-    NoAgent {
-        /// The server.
-        server: String,
-    },
     /// The server is no primary that takes writes.
     #[error("{server} does not get the address: {why}")]
     NotThePrimary {
@@ -31,9 +33,9 @@ pub enum AddressError {
         /// What was seen.
         why: String,
     },
-    /// An operation is under way.
-    #[error("another operation holds the cluster at agent {}", .0.agent)]
-    Held(StoredClaim),
+    /// It did not begin.
+    #[error("the address is not touched")]
+    NotBegun(#[from] NotBegun),
     /// The agent refused, failed, or its answer was lost.
     #[error("the address of {server}")]
     Call {
@@ -43,6 +45,19 @@ pub enum AddressError {
         #[source]
         source: AgentCallError,
     },
+}
+
+impl AddressError {
+    /// The command's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotBegun(source) => source.exit_code(),
+            Self::NotThePrimary { .. } => ExitCode::Refused,
+            Self::Call { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
+            Self::NotConfigured | Self::Call { .. } => ExitCode::Failed,
+        }
+    }
 }
 
 /// What is seen at one server.
@@ -91,54 +106,50 @@ pub async fn take(config: &ClusterConfig, server: &ServerConfig) -> Result<bool,
     let address = virtual_ip
         .and_then(|v| v.at(&server.name))
         .ok_or(AddressError::NotConfigured)?;
-    let agents = Agents::connect(config).await;
-    let client = agents.of(server).ok_or_else(|| AddressError::NoAgent {
+    let act = Act::TakeAddress {
         server: server.name.clone(),
-    })?;
+        holder_fenced: false,
+    };
+    let alone = Alone::begin(config, server, KIND, act, Arc::new(NoHook)).await?;
+    let taken = look_and_take(config, server, address, &alone).await;
+    let outcome = match &taken {
+        Ok(was_there) => Ok(StepOutcome::AddressTaken {
+            was_there: *was_there,
+        }),
+        Err(error) => Err((error.exit_code(), chain(error))),
+    };
+    alone.end(config, outcome).await;
+    taken
+}
+
+async fn look_and_take(
+    config: &ClusterConfig,
+    server: &ServerConfig,
+    address: &VirtualAddress,
+    alone: &Alone,
+) -> Result<bool, AddressError> {
     let limit = config.failover.call_timeout;
     let call = |source| AddressError::Call {
         server: server.name.clone(),
         source,
     };
-    let claims = agents.claims(config);
-    let foreign = execute::release_stale(config, &agents, &claims, limit).await;
-    if let Some(claim) = foreign.into_iter().next() {
-        return Err(AddressError::Held(claim));
+    // Looked at under the claim: no failover replaces it from here on.
+    let facts = alone
+        .client
+        .observe(&config.cluster, &server.name, limit)
+        .await
+        .map_err(call)?;
+    if let Some(why) = unfit(&facts) {
+        return Err(AddressError::NotThePrimary {
+            server: server.name.clone(),
+            why,
+        });
     }
-    let highest = claims.iter().map(|c| c.epoch).max().unwrap_or(0);
-    let context = Context {
-        cluster: config.cluster.clone(),
-        operation: format!("address-{}", uuid::Uuid::new_v4().simple()),
-        epoch: highest.saturating_add(1),
-    };
-    let claim = Claim {
-        cluster: context.cluster.clone(),
-        epoch: context.epoch,
-        operation: context.operation.clone(),
-        manager: config.manager_name.clone(),
-    };
-    client.claim(&claim, limit).await.map_err(call)?;
-    let taken = async {
-        // Looked at under the claim: no failover replaces it from here on.
-        let facts = client
-            .observe(&config.cluster, &server.name, limit)
-            .await
-            .map_err(call)?;
-        if let Some(why) = unfit(&facts) {
-            return Err(AddressError::NotThePrimary {
-                server: server.name.clone(),
-                why,
-            });
-        }
-        client
-            .take_address(&context, &server.name, address, false, limit)
-            .await
-            .map_err(call)
-    }
-    .await;
-    // Given back whatever came of it; an agent that is gone keeps it, and the next claim is above it.
-    let _ = client.release(&context, limit).await;
-    taken
+    alone
+        .client
+        .take_address(&alone.context, &server.name, address, false, limit)
+        .await
+        .map_err(call)
 }
 
 /// Why a server is no primary that takes writes.

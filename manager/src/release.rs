@@ -1,25 +1,34 @@
 //! Ends the hold that keeps a deposed primary's mysqld down, so that it can be rebuilt.
 //!
-//! The agent is claimed for this one act with an epoch above all others, so that no failover can be under way there.
+//! The agent is claimed for this one act ([`Alone`]). A command that is killed in the middle leaves a claim that the same
+//! command, a failover or the daemon gives back; whether there still is a hold the agent knows.
 
-use crate::agents::{AgentCallError, Claim, Context};
+use std::sync::Arc;
+
+use crate::agents::AgentCallError;
 use crate::config::{ClusterConfig, ServerConfig};
-use crate::execute;
-use crate::observe::{Agents, StoredClaim};
+use crate::execute::{Alone, NotBegun};
+use crate::exit_code::ExitCode;
+use crate::journal::{NoHook, StepOutcome};
+use crate::observe::chain;
+use crate::plan::Act;
+
+/// How ids of such operations begin.
+const KIND: &str = "release";
 
 /// Why a hold could not be ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The server's agent does not answer.
-    #[error("the agent of {server} does not answer")]
-    NoAgent {
+    /// It did not begin.
+    #[error("the hold of {server} is not touched")]
+    NotBegun {
         /// The server.
         server: String,
+        /// Why.
+        #[source]
+        source: NotBegun,
     },
-    /// An operation is under way.
-    #[error("another operation holds the cluster at agent {}", .0.agent)]
-    Held(StoredClaim),
     /// The agent refused, failed, or its answer was lost.
     #[error("the hold of {server} could not be ended")]
     Call {
@@ -31,6 +40,18 @@ pub enum ReleaseError {
     },
 }
 
+impl ReleaseError {
+    /// The command's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotBegun { source, .. } => source.exit_code(),
+            Self::Call { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
+            Self::Call { .. } => ExitCode::Failed,
+        }
+    }
+}
+
 /// Ends the hold; true if there was one.
 ///
 /// # Errors
@@ -39,35 +60,30 @@ pub async fn release_hold(
     config: &ClusterConfig,
     server: &ServerConfig,
 ) -> Result<bool, ReleaseError> {
-    let agents = Agents::connect(config).await;
-    let client = agents.of(server).ok_or_else(|| ReleaseError::NoAgent {
+    let act = Act::ReleaseHold {
         server: server.name.clone(),
-    })?;
-    let claims = agents.claims(config);
+    };
+    let alone = Alone::begin(config, server, KIND, act, Arc::new(NoHook))
+        .await
+        .map_err(|source| ReleaseError::NotBegun {
+            server: server.name.clone(),
+            source,
+        })?;
     let limit = config.failover.call_timeout;
-    let foreign = execute::release_stale(config, &agents, &claims, limit).await;
-    if let Some(claim) = foreign.into_iter().next() {
-        return Err(ReleaseError::Held(claim));
-    }
-    let highest = claims.iter().map(|c| c.epoch).max().unwrap_or(0);
-    let context = Context {
-        cluster: config.cluster.clone(),
-        operation: format!("release-{}", uuid::Uuid::new_v4().simple()),
-        epoch: highest.saturating_add(1),
+    let released = alone
+        .client
+        .release_hold(&alone.context, &server.name, limit)
+        .await
+        .map_err(|source| ReleaseError::Call {
+            server: server.name.clone(),
+            source,
+        });
+    let outcome = match &released {
+        Ok(released) => Ok(StepOutcome::HoldReleased {
+            released: *released,
+        }),
+        Err(error) => Err((error.exit_code(), chain(error))),
     };
-    let call = |source| ReleaseError::Call {
-        server: server.name.clone(),
-        source,
-    };
-    let claim = Claim {
-        cluster: context.cluster.clone(),
-        epoch: context.epoch,
-        operation: context.operation.clone(),
-        manager: config.manager_name.clone(),
-    };
-    client.claim(&claim, limit).await.map_err(call)?;
-    let released = client.release_hold(&context, &server.name, limit).await;
-    // Given back whatever came of it; an agent that is gone keeps it, and the next claim is above it.
-    let _ = client.release(&context, limit).await;
-    released.map_err(call)
+    alone.end(config, outcome).await;
+    released
 }

@@ -68,12 +68,7 @@ pub(super) fn run(args: AddressArgs, streams: &mut Streams<'_>) -> ExitCode {
         }
         Err(error) => {
             streams.error(&error);
-            match &error {
-                AddressError::Held(_) => ExitCode::Held,
-                AddressError::NotThePrimary { .. } => ExitCode::Refused,
-                AddressError::Call { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
-                _ => ExitCode::Failed,
-            }
+            error.exit_code()
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Streams;
 use crate::config;
 use crate::exit_code::ExitCode;
-use crate::release::{self, ReleaseError};
+use crate::release;
 
 #[derive(Debug, Args)]
 pub(super) struct ReleaseArgs {
@@ -55,11 +55,7 @@ pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> ExitCode {
         }
         Err(error) => {
             streams.error(&error);
-            match &error {
-                ReleaseError::Held(_) => ExitCode::Held,
-                ReleaseError::Call { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
-                ReleaseError::NoAgent { .. } | ReleaseError::Call { .. } => ExitCode::Failed,
-            }
+            error.exit_code()
         }
     }
 }

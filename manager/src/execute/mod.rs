@@ -6,6 +6,7 @@
 
 mod address;
 mod again;
+mod alone;
 mod claim;
 pub(crate) mod copy;
 mod dag;
@@ -20,6 +21,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use again::again;
+pub use alone::{Alone, NotBegun};
 pub use claim::{ClaimRefused, Claimed, claim, release, release_stale};
 pub use dag::{StepResult, StepResults};
 
