@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::act::{self, Outcome};
+use super::beside::{self, Beside};
 use super::lease::Leases;
 use super::readiness::{self, Explanation, Known};
 use super::returned::Returning;
@@ -73,6 +74,7 @@ pub(super) fn start(
         asking: Vec::new(),
         looking: None,
         returning: Returning::default(),
+        beside: Beside::default(),
         status,
         explanation,
         inbox,
@@ -125,6 +127,8 @@ struct Watching {
     monitor: Monitor,
     /// A failover was refused; it is thought about again then.
     again: Option<At>,
+    /// The monitor decides nothing until it is known who the primary is.
+    resting: bool,
     next_reading: At,
     _pinger: Owned,
 }
@@ -145,6 +149,7 @@ struct Task {
     leases: Leases,
     looking: Option<Owned>,
     returning: Returning,
+    beside: Beside,
     _watchers: Vec<Owned>,
 }
 
@@ -265,21 +270,15 @@ impl Task {
 
     /// A manager that died in the middle of a failover: this one goes on with it, after it has read the facts again.
     fn finish_what_was_interrupted(&mut self) {
-        // One that was refused after it, or undone, has not finished it.
-        let last = self.past.iter().rfind(|past| past.changed_something());
-        let Some(last) = last.filter(|past| past.was_interrupted()) else {
+        let Some(last) = self.beside.unfinished(&self.past, &self.standing) else {
             return;
         };
-        let (operation, dead) = (last.operation.clone(), last.dead.clone());
-        let Some(dead) = self.config.find(&dead).cloned() else {
+        let Some(dead) = self.config.find(&last.dead).cloned() else {
             return;
         };
-        if self.standing.acknowledged.contains(&operation) || self.standing.paused.is_some() {
-            return;
-        }
         let sentence = format!(
-            "the failover {operation} of {} was interrupted when its manager died: going on with it",
-            dead.name
+            "the failover {} of {} was interrupted when its manager died: going on with it",
+            last.operation, dead.name
         );
         self.act(dead, None, &sentence, Verdict::Unknown);
     }
@@ -453,6 +452,7 @@ impl Task {
         let later = self.clock.now() + AGAIN;
         if let Phase::Watching(watching) = &mut self.phase {
             watching.again = Some(later);
+            watching.resting = true;
             watching.monitor.rest();
         }
     }
@@ -524,6 +524,7 @@ impl Task {
             monitor: Monitor::new(&primary.name, Limits::of(&self.config.monitor), now),
             primary,
             again: None,
+            resting: false,
             next_reading: now,
             _pinger: pinger,
         }));
@@ -549,6 +550,7 @@ impl Task {
                 if reading {
                     self.read_readiness();
                 }
+                self.look_beside(now, reading);
                 self.leases.look(&guard::deposed(&self.past));
                 self.returning.look(&self.config, &self.connected, now);
                 self.think(now, Input::Tick);
@@ -561,7 +563,8 @@ impl Task {
         let agents = Agents::connect(&self.config).await;
         let views = observe::observe_servers(&self.config, &agents).await;
         let deposed = guard::deposed(&self.past);
-        match discover::discover(&self.config, &views, &deposed) {
+        let named = beside::named(self.leases.told());
+        match discover::discover_or_named(&self.config, &views, &deposed, named) {
             Ok(primary) => {
                 let primary = primary.clone();
                 let sentence = format!("{} is the primary: watching it", primary.name);
@@ -582,8 +585,35 @@ impl Task {
         }
     }
 
-    /// A failover was refused or did not succeed: somebody else may have replaced the primary meanwhile. Asks beside
-    /// everything else; what comes back decides whether it is thought about again.
+    /// Somebody else may have replaced the primary, or left something unfinished.
+    fn look_beside(&mut self, now: At, reading: bool) {
+        let Phase::Watching(watching) = &self.phase else {
+            return;
+        };
+        let primary = watching.primary.name.clone();
+        let due = self.beside.is_due(&primary, self.leases.told(), now);
+        if !due && !reading {
+            return;
+        }
+        if let Err(why) = self.read_the_past() {
+            tracing::error!(cluster = %self.config.cluster, %why, "the journals cannot be read");
+            return;
+        }
+        self.finish_what_was_interrupted();
+        if matches!(self.phase, Phase::Acting { .. }) {
+            return;
+        }
+        if due {
+            self.beside
+                .give_back(&self.config, &self.past, &self.standing);
+        }
+        if due || beside::replacement(&self.past, &primary).is_some() {
+            self.look_again();
+        }
+    }
+
+    /// Somebody else may have replaced the primary: a failover was refused or did not succeed, or there are other signs.
+    /// Asks beside everything else; what comes back decides whether it is thought about again.
     fn look_again(&mut self) {
         let Phase::Watching(watching) = &self.phase else {
             return;
@@ -592,9 +622,10 @@ impl Task {
         let instead_of = watching.primary.name.clone();
         let agents = self.connected.agents();
         let deposed = guard::deposed(&self.past);
+        let named = beside::named(self.leases.told()).map(str::to_owned);
         self.looking = Some(Owned::spawn(async move {
             let views = observe::observe_servers(&config, &agents).await;
-            let found = discover::discover(&config, &views, &deposed)
+            let found = discover::discover_or_named(&config, &views, &deposed, named.as_deref())
                 .ok()
                 .map(|primary| primary.name.clone());
             // Without an inbox there is nobody to think about it any more.
@@ -618,13 +649,17 @@ impl Task {
         match other {
             Some(new) => {
                 let sentence = format!(
-                    "{} is the primary now, and not by this manager: watching it instead of {instead_of}",
+                    "{} is the primary now, and not by this daemon: watching it instead of {instead_of}",
                     new.name
                 );
                 self.watch(new);
                 self.say(State::PingOk, Verdict::Alive, &sentence);
             }
-            None => watching.monitor.resume(now),
+            None if watching.resting && watching.again.is_none() => {
+                watching.resting = false;
+                watching.monitor.resume(now);
+            }
+            None => {}
         }
     }
 

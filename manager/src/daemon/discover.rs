@@ -101,6 +101,27 @@ pub(super) fn discover<'c>(
     }
 }
 
+/// The same. Where no server replicates, there are two and one is dead: the other, if it was named the primary and is open
+/// for writes.
+pub(super) fn discover_or_named<'c>(
+    config: &'c ClusterConfig,
+    views: &[ServerView],
+    deposed: &BTreeSet<String>,
+    named: Option<&str>,
+) -> Result<&'c ServerConfig, Undiscovered> {
+    let found = discover(config, views, deposed);
+    let Err(Undiscovered::NoReplica) = found else {
+        return found;
+    };
+    let is_open = |view: &&ServerView| {
+        let settings = view.facts.as_ref().ok().and_then(|f| f.settings.as_ref());
+        Some(view.server.as_str()) == named && settings.is_some_and(|s| !s.read_only)
+    };
+    let open = views.iter().find(is_open);
+    open.and_then(|view| config.servers.iter().find(|s| s.name == view.server))
+        .ok_or(Undiscovered::NoReplica)
+}
+
 /// By address, or by the UUID that the server itself reports.
 fn source_of<'c>(
     config: &'c ClusterConfig,
@@ -214,6 +235,25 @@ mod tests {
                 (_, found) => panic!("{story}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn without_a_replica_the_named_one_is_the_primary_if_it_is_open() {
+        let config = config(2);
+        let mut views = snapshot(&[("1:4", "1:4")]).servers;
+        let found = |views: &[ServerView], named: Option<&str>| {
+            discover_or_named(&config, views, &BTreeSet::new(), named)
+                .map(|server| server.name.clone())
+                .ok()
+        };
+        assert_eq!(found(&views, Some("db2")).as_deref(), Some("db1"));
+        facts(&mut views, 1).replica = None;
+        assert_eq!(found(&views, Some("db2")), None, "read-only");
+        facts(&mut views, 1).settings.as_mut().unwrap().read_only = false;
+        assert_eq!(found(&views, Some("db2")).as_deref(), Some("db2"));
+        assert_eq!(found(&views, None), None);
+        views.remove(1);
+        assert_eq!(found(&views, Some("db2")), None, "not seen");
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Leases {
         }
     }
 
+    /// What the agents whose streams are open told last, by server.
+    pub(super) fn told(&self) -> &BTreeMap<String, Told> {
+        &self.told
+    }
+
     /// This server is the primary.
     pub(super) fn keep(&mut self, primary: &ServerConfig) {
         let now = Instant::now();

@@ -6,6 +6,7 @@
 //! did not change does not notice that others' did.
 
 mod act;
+mod beside;
 mod cluster;
 mod discover;
 mod lease;

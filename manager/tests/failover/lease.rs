@@ -14,9 +14,9 @@ use proto::status::AgentError;
 use proto::v1::{self, ErrorKind};
 use tonic::{Request, Response, Status};
 
+use super::cluster::{Cluster, POLICY, code};
 use super::daemon::Watched;
 use super::fake::FakeAgent;
-use super::cluster::{Cluster, POLICY, code};
 use super::watching::BOOT;
 use super::world::{Fault, lock};
 
@@ -89,7 +89,7 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 impl Watched {
     /// Everybody knows this primary by the same assignment, and nobody holds the cluster: its epoch.
-    async fn named(&self, primary: &str, above: u64) -> u64 {
+    pub(crate) async fn named(&self, primary: &str, above: u64) -> u64 {
         until(&format!("assignment of {primary} above {above}"), || {
             let world = lock(&self.cluster.world);
             let mut epochs: Vec<u64> = world

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
 
 mod address;
+mod beside;
 mod cluster;
 mod customer;
 mod daemon;

@@ -277,10 +277,7 @@ fn damage_ends_with_15_wherever_it_hides_events() {
         while let Step::Event(event) = reader.step().unwrap() {
             at.push((event.offset, event.end(), event.type_code()));
         }
-        let xid = at
-            .iter()
-            .find(|event| event.2 == EventType::XID)
-            .unwrap();
+        let xid = at.iter().find(|event| event.2 == EventType::XID).unwrap();
         flip(path, usize::try_from(xid.1).unwrap() - 6);
         let output = out.path().join("diff");
         let ran = run(
