@@ -12,7 +12,9 @@
 //!    before it and have a right checksum; without checksums more of them are asked for.
 //!
 //! Whatever is not proven is left to others: first to a walk of the one file (MariaDB does not store Annotate_rows, so that
-//! offsets there differ by no constant), then to the walk of all files. A jump answers as that walk would. It does not look at what lies
+//! offsets there differ by no constant), then to the walk of all files. A jump answers as that walk would. So it does not answer
+//! where that takes everything else that is there: of the end of all that is held, and of a file whose format description is gone
+//! (nothing can be cut of that, so it is not held). It does not look at what lies
 //! elsewhere, so it does not see damage there; every cut does. And it takes for granted what receivers do: they open a new relay log
 //! for each connection, so that a source states positions at heads only.
 
@@ -84,19 +86,16 @@ impl Jump<'_> {
         let unclear = |head: &Head| head.first.is_some() && !head.has_data;
         let more = rest.iter().any(|head| head.has_data);
         let located = match before.and_then(|i| heads.get(i)) {
-            Some(head) if unclear(head) => return Ok(None),
+            // Nothing can be cut of a file whose description is gone, so the walk does not hold it.
+            Some(head) if unclear(head) || head.format.is_none() => return Ok(None),
             Some(head) => match self.land(head, more)? {
                 Some(located) => Some(located),
                 None => self.walk_one(head, more)?,
             },
             None => self.at_head(&heads)?,
         };
-        // Nor is it clear what a file without a whole event says, unless that is the target, or nothing.
-        let silent = |head: &Head| {
-            head.bare || head.first.is_none() && head.start.as_ref() == Some(self.target)
-        };
-        let last = !rest.iter().all(silent);
-        Ok(located.filter(|located| !(located.at_end && last)))
+        // Whether anything follows the last event there is depends on all that newer files say.
+        Ok(located.filter(|located| !located.at_end))
     }
 
     /// The heads that matter, oldest first, with all starts that can be concluded.
@@ -111,8 +110,11 @@ impl Jump<'_> {
             }
         }
         heads.reverse();
-        // What the receiver has read is where the newest file ends, if the lengths agree.
-        if let (Some(head), Some(latest)) = (heads.last_mut(), self.latest)
+        // What the receiver has read is where the newest file ends, if nothing else names a file and the lengths agree.
+        let unnamed = heads
+            .iter()
+            .all(|head| head.stated.is_none() && head.rotate_to.is_none());
+        if let (Some(head), Some(latest)) = (heads.last_mut(), self.latest.filter(|_| unnamed))
             && head.start.is_none()
             && !head.odd
             && let Some((at, start)) = head.first
