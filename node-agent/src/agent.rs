@@ -297,7 +297,7 @@ impl LocalServer {
         let asked = Instant::now();
         let mut observed = self.ask(limit).await?;
         let facts = replication::facts::complete(&local, &mut observed, limit).await;
-        self.tell_keeper(&observed, asked);
+        self.tell_parts(&observed, asked);
         Ok((observed, facts))
     }
 
@@ -344,7 +344,7 @@ impl LocalServer {
                 ),
             }
         }
-        self.tell_keeper(&observed, asked);
+        self.tell_parts(&observed, asked);
         Ok(observed.sql.err())
     }
 
@@ -355,10 +355,12 @@ impl LocalServer {
         Ok(mysqld::observe(&endpoint, folder, datadir, limit).await)
     }
 
-    /// Where the relay logs are and whose stream they hold. A channel that points at a local source must show as its
-    /// original by now: the relay logs of a replay are the original's stream.
-    fn tell_keeper(&self, observed: &Observed, asked: Instant) {
+    /// Tells the watch that the server's files are known, and the keeper where the relay logs are and whose stream they
+    /// hold. A channel that points at a local source must show as its original by now: the relay logs of a replay are the
+    /// original's stream.
+    fn tell_parts(&self, observed: &Observed, asked: Instant) {
         let Ok(alive) = &observed.sql else { return };
+        self.watch.server_told();
         if let Some(location) = relay_location(&alive.remembered) {
             self.keeper.learn_location(location);
         }

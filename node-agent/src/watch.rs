@@ -56,6 +56,8 @@ pub struct ServerWatch {
     ping_now: Notify,
     /// Ends the pause between two looks for the process.
     look_now: Notify,
+    /// Tells each time the server has said where its files are.
+    learnt: watch::Sender<()>,
 }
 
 /// What the agent knows of a server besides what it sees.
@@ -116,6 +118,7 @@ impl ServerWatch {
             since,
             ping_now: Notify::new(),
             look_now: Notify::new(),
+            learnt: watch::Sender::new(()),
         }
     }
 
@@ -151,6 +154,11 @@ impl ServerWatch {
             _ => Duration::ZERO,
         };
         sql.max(disk) >= HANGS
+    }
+
+    /// The server has said where its files are, which is remembered by now.
+    pub fn server_told(&self) {
+        self.learnt.send_modify(|()| {});
     }
 
     /// The agent made it so.

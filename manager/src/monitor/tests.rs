@@ -345,6 +345,23 @@ fn a_data_disk_that_stands_still_is_hung_although_the_server_answers() {
     assert_eq!(failover(&done), Some((8000, Reason::DiskStalled)));
 }
 
+/// A disk so busy that each sync takes up to the limit but never reaches it, for minutes.
+#[test]
+fn a_slow_disk_is_no_hang() {
+    for longest in [1000, 2000, 2750] {
+        let mut story = peace(5000);
+        let mut silent = 0;
+        for at in (5000..120_000).step_by(250) {
+            let told = (silent > 0).then_some(silent);
+            story.push((at, Agent(state(Process::Running, LocalSql::Alive, told))));
+            story.push((at + 1, answered(at)));
+            silent = if silent < longest { silent + 250 } else { 0 };
+        }
+        let done = play(story, 120_000);
+        assert_eq!((failover(&done), said(&done)), (None, vec![]), "{longest}");
+    }
+}
+
 #[test]
 fn agent_and_server_killed_together_are_dead_after_the_limit() {
     let mut story = peace(5000);

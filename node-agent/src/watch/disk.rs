@@ -2,6 +2,8 @@
 //!
 //! A stalled disk blocks the caller in the kernel, where nothing can end it. So each directory has one thread of its own that
 //! does nothing else, and gets the next order only after it has come back: one probe in flight at most, one thread at most.
+//! A directory is probed as soon as it is known, then once in each interval; a probe that comes back, however late, says that
+//! the disk is slow and not that it stands still, and the next one is counted from its own beginning.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
@@ -11,17 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::watch::{Disk, DiskState};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::patience::{self, Patience, SILENT_AFTER};
-use super::{Facts, ServerWatch};
+use super::{Facts, HANGS, ServerWatch};
 use crate::agent::LocalServer;
 
 /// Name of the file; a leading dot keeps it out of what servers take for databases.
 pub const FILE: &str = ".mha-probe";
-/// Pause after a probe that could not be made.
+/// Pause after a probe that could not be made, unless the directory becomes another one.
 const PAUSE_OFF: Duration = Duration::from_secs(5);
 
 /// Which directory.
@@ -55,10 +57,13 @@ impl Place {
 
 pub(super) async fn run(server: Arc<LocalServer>, place: Place, stop: CancellationToken) {
     let watch = &server.watch;
+    let name = &server.config.name;
+    let mut learnt = watch.learnt.subscribe();
     let mut prober: Option<Prober> = None;
     let mut patience = Patience::default();
     loop {
-        let pause = match (server.config.disk_probe, place.directory(&server)) {
+        let probed = place.directory(&server);
+        let pause = match (server.config.disk_probe, probed.clone()) {
             (None, directory) => {
                 learn(watch, place, directory, off("switched off"));
                 return;
@@ -69,12 +74,21 @@ pub(super) async fn run(server: Arc<LocalServer>, place: Place, stop: Cancellati
             }
             (Some(interval), Some(directory)) => {
                 let one = probe_by_thread(&mut prober, &directory);
-                let silent = |silent| is_silent(watch, place, &directory, silent);
+                let mut slow = None;
+                let silent = |silent| {
+                    is_silent(watch, place, &directory, silent);
+                    if silent >= HANGS && slow.replace(silent).is_none() {
+                        tracing::warn!(server = name, directory = %directory.display(), ?silent, "a small write and its sync do not complete: the disk is slow, or stands still");
+                    }
+                };
                 let state = tokio::select! {
                     () = stop.cancelled() => return,
                     state = patience::attend(&mut patience, one, silent) => state,
                 };
                 patience.over();
+                if let Some(after) = slow {
+                    tracing::warn!(server = name, directory = %directory.display(), ?after, ?state, "the write came back");
+                }
                 let pause = match state {
                     DiskState::Off { .. } => PAUSE_OFF.max(interval),
                     _ => interval,
@@ -85,9 +99,20 @@ pub(super) async fn run(server: Arc<LocalServer>, place: Place, stop: Cancellati
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = became_another(&mut learnt, || place.directory(&server) != probed) => {}
             () = sleep(pause) => {}
         }
     }
+}
+
+/// Until the server has said of itself that its directory is another one, or which it is at all.
+async fn became_another(learnt: &mut watch::Receiver<()>, is_another: impl Fn() -> bool) {
+    while learnt.changed().await.is_ok() {
+        if is_another() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The thread and its two ends. Dropped, the thread ends with its probe.
@@ -222,6 +247,26 @@ mod tests {
         assert_eq!(names, [FILE]);
         let gone = probe_by_thread(&mut prober, &folder.path().join("none")).await;
         assert!(matches!(gone, DiskState::Off { .. }), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn a_pause_ends_when_the_directory_becomes_another_one_and_not_before() {
+        let eyes = ServerWatch::new();
+        let mut learnt = eyes.learnt.subscribe();
+        let is_another = std::sync::atomic::AtomicBool::new(false);
+        let another = || is_another.load(std::sync::atomic::Ordering::Relaxed);
+        eyes.server_told();
+        {
+            let mut pause = std::pin::pin!(became_another(&mut learnt, another));
+            assert!(futures::poll!(&mut pause).is_pending());
+            eyes.server_told();
+            assert!(futures::poll!(&mut pause).is_pending());
+        }
+        // Told between two pauses: the next one sees it at once.
+        is_another.store(true, std::sync::atomic::Ordering::Relaxed);
+        eyes.server_told();
+        let pause = std::pin::pin!(became_another(&mut learnt, another));
+        assert!(futures::poll!(pause).is_ready());
     }
 
     #[test]

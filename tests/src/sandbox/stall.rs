@@ -54,4 +54,9 @@ impl StallingDisk {
     pub fn stall(&self) -> Result<(), SandboxError> {
         fs::write(&self.flag, "").map_err(SandboxError::io("write", &self.flag))
     }
+
+    /// From now on writes complete again, those that waited included.
+    pub fn resume(&self) -> Result<(), SandboxError> {
+        fs::remove_file(&self.flag).map_err(SandboxError::io("remove", &self.flag))
+    }
 }

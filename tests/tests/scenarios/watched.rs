@@ -183,6 +183,37 @@ async fn a_server_whose_data_disk_stands_still_is_killed_and_replaced() -> Outco
     Ok(())
 }
 
+/// Again and again a sync takes longer than a busy disk's, and comes back: longer in sum than any limit, and no failover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_data_disk_is_no_failover() -> Outcome {
+    let _slot = Slot::take().await?;
+    let watched = Watched::prepare_for(ServerKind::MySql56, Loss::DiskStalled).await?;
+    let disk = watched.cluster.stalling_disk().unwrap();
+    let log = watched.deployment.agent(0).log();
+    let wait_for = |words, count| async move {
+        wait::until(words, SOON, || async {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            Ok(if text.matches(words).count() >= count {
+                Look::Done(())
+            } else {
+                Look::NotYet(text)
+            })
+        })
+        .await
+    };
+    for round in 1..=4 {
+        disk.stall()?;
+        // Half of the limit has passed when its agent says so.
+        wait_for("the disk is slow, or stands still", round).await?;
+        disk.resume()?;
+        wait_for("the write came back", round).await?;
+    }
+    assert_eq!(journals(&watched), 0, "{}", watched.daemon.log_text());
+    let (code, status) = watched.daemon.status().await?;
+    assert_eq!(code, Some(0), "{status}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_without_a_packet_is_replaced() -> Outcome {
     let _slot = Slot::take().await?;
