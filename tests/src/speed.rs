@@ -74,8 +74,14 @@ async fn run_watched(
         let watched = Watched::prepare_for(kind, loss).await?;
         let replaced = watched.lose_the_primary(loss).await?;
         say(&format!(
-            "run {run}: first write {:.0} ms after the fault, {} rows acknowledged until then",
+            "run {run}: first write {:.0} ms after the fault, the old primary's last row {}, never two writers; {} rows acknowledged until then",
             replaced.first_write.as_secs_f64() * 1e3,
+            replaced
+                .old_wrote_for
+                .map_or("before it".to_owned(), |took| format!(
+                    "{:.0} ms after it",
+                    took.as_secs_f64() * 1e3
+                )),
             replaced.acknowledged,
         ))?;
         times.push(replaced.first_write);

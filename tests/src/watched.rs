@@ -14,7 +14,7 @@ use crate::sandbox::first_write::{self, Watch};
 use crate::sandbox::links::{Host, Links};
 use crate::sandbox::load::{self, Load, LoadSpec};
 use crate::sandbox::wait::{self, Look};
-use crate::sandbox::witness::{self, Witness};
+use crate::sandbox::witness::{self, Diary, Witness};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
 
 /// How long the wait for the first write may be.
@@ -67,6 +67,8 @@ pub struct Replaced {
     /// Rows that the client saw acknowledged before the loss; all are on both survivors, but for those that nobody had
     /// received when a host was lost.
     pub acknowledged: usize,
+    /// From the loss to the last row that the old primary took; `None` if it took none.
+    pub old_wrote_for: Option<Duration>,
 }
 
 /// What the loss and return of a host brought.
@@ -119,8 +121,8 @@ impl Watched {
         [self.cluster.server(1), self.cluster.server(2)]
     }
 
-    /// Loses the primary under load, waits for a new one, and checks that nothing that was acknowledged is missing; where the
-    /// host was lost with it, the last rows may be.
+    /// Loses the primary under load, waits for a new one, and checks that at any moment at most one server took rows, and that
+    /// nothing that was acknowledged is missing; where the host was lost with it, the last rows may be.
     pub async fn lose_the_primary(&self, loss: Loss) -> Result<Replaced, SandboxError> {
         let watch = Watch::start(&self.survivors()).await?;
         let login = self
@@ -128,6 +130,7 @@ impl Watched {
             .primary()
             .login(APPLICATION.user, APPLICATION.password);
         let load = Load::start(&login, &LoadSpec::default());
+        let witness = Witness::start(&self.cluster);
         tokio::time::sleep(BEFORE).await;
         load.wait_for(ROWS_BEFORE).await?;
         let lost = Instant::now();
@@ -179,12 +182,33 @@ impl Watched {
                 status["primary"] == name.as_str()
             })
             .await?;
+        let diaries = witness.finish().await;
+        let old = self.one_at_a_time(&diaries)?;
+        if loss == Loss::HostCut && !old.refused_after(lost) {
+            let seen = format!("{old:?}\n{}", self.daemon.log_text());
+            return Err(wrong("an old primary that closed itself", &seen));
+        }
         self.check(new_primary, &written.acknowledged, loss).await?;
         Ok(Replaced {
             first_write,
             new_primary,
             acknowledged: written.acknowledged.len(),
+            old_wrote_for: old
+                .last_row()
+                .and_then(|row| row.checked_duration_since(lost)),
         })
+    }
+
+    /// The primary's diary, if at any moment at most one server took rows.
+    fn one_at_a_time<'a>(&self, diaries: &'a [Diary]) -> Result<&'a Diary, SandboxError> {
+        let together = witness::together(diaries);
+        match diaries.first() {
+            Some(primary) if together.is_empty() => Ok(primary),
+            _ => {
+                let seen = format!("{}\n{}", together.join("; "), self.daemon.log_text());
+                Err(wrong("one writable server at a time", &seen))
+            }
+        }
     }
 
     /// Waits until the primary's lease is in force, as it is soon after the manager's start.
@@ -252,10 +276,9 @@ impl Watched {
         shut.await.map_err(|error| self.explained(error))?;
         let report = self.report_of_the_returned().await?;
         let diaries = witness.finish().await;
-        let refused = diaries.first().and_then(|diary| {
-            let mut refusals = diary.stretches.iter().filter(|stretch| !stretch.taken);
-            refusals.find(|stretch| stretch.first.answered > thawed)
-        });
+        let refused = diaries
+            .first()
+            .and_then(|diary| diary.refused().find(|one| one.first.answered > thawed));
         let Some(refused) = refused else {
             return Err(wrong(
                 "a refusal of the old primary",

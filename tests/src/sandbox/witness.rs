@@ -188,6 +188,17 @@ impl Diary {
         self.stretches.iter().filter(|stretch| stretch.taken)
     }
 
+    /// Stretches in which it refused rows as read-only.
+    pub fn refused(&self) -> impl Iterator<Item = &Stretch> {
+        self.stretches.iter().filter(|stretch| !stretch.taken)
+    }
+
+    /// It refused a row at or after this moment.
+    pub fn refused_after(&self, moment: Instant) -> bool {
+        self.refused()
+            .any(|stretch| stretch.last.answered >= moment)
+    }
+
     /// How many rows it took.
     pub fn rows(&self) -> u64 {
         self.taken().map(|stretch| stretch.count).sum()
