@@ -187,7 +187,11 @@ async fn a_server_whose_data_disk_stands_still_is_killed_and_replaced() -> Outco
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_data_disk_is_no_failover() -> Outcome {
     let _slot = Slot::take().await?;
-    let watched = Watched::prepare_for(ServerKind::MySql56, Loss::DiskStalled).await?;
+    let cluster = Cluster::start(ClusterSpec::new(ServerKind::MySql56).stalling_disk()).await?;
+    // So much that a busy machine does not make the test come too late.
+    let spec = DeploymentSpec::default().monitor("hang_limit", "8s");
+    let watched = Watched::start(cluster, spec).await?;
+    watched.leased().await?;
     let disk = watched.cluster.stalling_disk().unwrap();
     let log = watched.deployment.agent(0).log();
     let wait_for = |words, count| async move {
@@ -201,9 +205,9 @@ async fn a_slow_data_disk_is_no_failover() -> Outcome {
         })
         .await
     };
-    for round in 1..=4 {
+    for round in 1..=6 {
         disk.stall()?;
-        // Half of the limit has passed when its agent says so.
+        // 1.5 s have passed when its agent says so.
         wait_for("the disk is slow, or stands still", round).await?;
         disk.resume()?;
         wait_for("the write came back", round).await?;
