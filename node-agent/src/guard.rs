@@ -290,7 +290,8 @@ impl State {
                     ..known.clone()
                 }))
             };
-            if *known == order {
+            // Given again while somebody makes the server writable, it is news for him, and has to be carried out again.
+            if *known == order && !self.suspended {
                 return false;
             }
         }

@@ -28,6 +28,7 @@ use crate::state::durable::{self, DurableError};
 use crate::state::epoch::StoredEpoch;
 use crate::watch::clock;
 
+mod ask;
 mod keep;
 mod machine;
 mod reopen;
@@ -129,6 +130,8 @@ pub struct ServerLease {
     /// Held over each write to disk, so that the last one written is the one in force.
     writer: tokio::sync::Mutex<()>,
     changed: Notify,
+    /// Whoever asks the others asks at once when this changes.
+    asking: tokio::sync::watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +166,7 @@ impl ServerLease {
             state: Mutex::default(),
             writer: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            asking: tokio::sync::watch::Sender::new(0),
         };
         lease.begin(assignment);
         Ok(lease)
@@ -266,7 +270,24 @@ impl ServerLease {
             && let Some(active) = &mut state.active
         {
             active.machine.heard_peer(peer, asked, clock::boottime());
+            if active.lost.is_some() {
+                // It may be held again by this.
+                self.changed.notify_one();
+            }
         }
+    }
+
+    /// By what was heard so far the lease is over, and nothing was done about it yet.
+    fn seems_over(&self, own: bool) -> bool {
+        let state = self.lock();
+        state.active.as_ref().is_some_and(|active| {
+            active.enforced
+                && active.lost.is_none()
+                && matches!(
+                    active.machine.standing(clock::boottime(), own),
+                    Standing::Lost { .. }
+                )
+        })
     }
 
     /// Looks whether the lease has ended: the assignment if that is news.
@@ -277,6 +298,9 @@ impl ServerLease {
         let news = matches!(standing, Standing::Lost { .. }) && active.lost.is_none();
         if news {
             active.lost = Some(clock::now());
+            // Only what is asked from now on can bring it back.
+            self.asking
+                .send_modify(|round| *round = round.wrapping_add(1));
         }
         news.then(|| state.assignment.clone()).flatten()
     }
@@ -295,21 +319,21 @@ impl ServerLease {
     /// Whether the server has no lease or holds it, and when somebody who counts last held it for the primary.
     fn standing(&self, own: bool) -> (bool, Option<Duration>) {
         let now = clock::boottime();
-        let mut state = self.lock();
-        let Some(active) = &mut state.active else {
+        let state = self.lock();
+        let Some(active) = &state.active else {
             return (true, None);
         };
         let evidence = active.machine.evidence(now, own);
-        let held =
-            active.lost.is_none() && matches!(active.machine.look(now, own), Standing::Held { .. });
+        let held = active.lost.is_none()
+            && matches!(active.machine.standing(now, own), Standing::Held { .. });
         (held || !active.enforced, evidence)
     }
 
     /// What is told of it; `own`: this agent itself vouches.
     pub fn told(&self, own: bool) -> watch::Lease {
         let now = clock::boottime();
-        let mut state = self.lock();
-        let Some(active) = state.active.as_mut().filter(|active| active.enforced) else {
+        let state = self.lock();
+        let Some(active) = state.active.as_ref().filter(|active| active.enforced) else {
             return watch::Lease {
                 state: LeaseState::Off,
                 vouching: 0,
@@ -318,7 +342,7 @@ impl ServerLease {
             };
         };
         let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        let told = match (active.lost, active.machine.look(now, own)) {
+        let told = match (active.lost, active.machine.standing(now, own)) {
             (None, Standing::Held { remaining }) => LeaseState::Held {
                 since: active.since,
                 remaining,

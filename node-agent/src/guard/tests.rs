@@ -125,6 +125,28 @@ async fn an_order_survives_a_restart_and_the_present_epoch_lifts_it() {
 }
 
 #[tokio::test]
+async fn a_lease_that_is_lost_anew_while_its_server_is_opened_keeps_it_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let guard = Arc::new(Guard::open(folder.path(), None).unwrap());
+    let lost = Deposed {
+        cause: Cause::LeaseLost,
+        ..deposed("op-2", 2)
+    };
+    guard.depose(lost.clone()).await.unwrap();
+    guard.lock().confirmed = Some((7, clock::now()));
+    // Lost twice without having been held in between: nothing new.
+    guard.depose(lost.clone()).await.unwrap();
+    assert!(guard.is_carried_out(&running(7)));
+
+    let aside = guard.stand_aside(2).unwrap();
+    guard.depose(lost.clone()).await.unwrap();
+    assert!(!aside.for_good().await.unwrap());
+    assert_eq!(guard.order(), Some(lost));
+    assert!(!guard.is_carried_out(&running(7)), "it may be open");
+    assert_eq!(guard.lock().due(&running(7), Some(true)), Some(7));
+}
+
+#[tokio::test]
 async fn what_a_later_operation_undoes_is_only_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(Guard::open(folder.path(), None).unwrap());

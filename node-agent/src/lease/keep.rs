@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::reopen::{self, Known, Lookup, Next, Opened, SeenProcess};
@@ -17,6 +17,10 @@ use crate::watch::clock;
 
 /// How often the end of a lease is looked for: timers stand still in a suspended host, the lease does not.
 const LOOK: Duration = Duration::from_millis(20);
+/// Between two looks for so long: this agent stood still, and answers that came meanwhile lie in its queues.
+const STOOD_STILL: Duration = Duration::from_millis(150);
+/// How long they may take to be read before a lease that seems over counts as lost.
+const READING: Duration = Duration::from_millis(30);
 /// Pause before a server that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -27,12 +31,18 @@ pub async fn run(agent: Arc<Agent>, server: Arc<LocalServer>, stop: Cancellation
     let mut vouching: Option<(u64, CancellationToken)> = None;
     let mut last = None;
     let mut opener = Opener::default();
+    let mut looked = clock::boottime();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = server.lease.changed.notified() => {}
             _ = look.tick() => {}
         }
+        let stood_still = clock::boottime().saturating_sub(looked) >= STOOD_STILL;
+        if stood_still && server.lease.seems_over(vouches_for_itself(&agent, &server)) {
+            sleep(READING).await;
+        }
+        looked = clock::boottime();
         let (generation, active) = {
             let state = server.lease.lock();
             (state.generation, state.active.is_some())
@@ -100,14 +110,22 @@ fn lost(server: &Arc<LocalServer>, made: Assignment) {
     });
 }
 
-/// Opens the server in a task of its own: looking for the end of the lease never waits for it.
+/// Opens the server, and remembers what it is, in a task of its own: looking for the end of the lease waits for neither the
+/// server nor the disk.
 #[derive(Default)]
 struct Opener {
     lookup: Lookup,
-    running: Option<JoinHandle<Opened>>,
+    running: Option<JoinHandle<Did>>,
     tried: Option<Duration>,
     /// It turned out that this one must stay closed.
     never: Option<SeenProcess>,
+}
+
+/// What such a task did.
+enum Did {
+    Tried(Opened),
+    Noted,
+    NotNoted,
 }
 
 impl Opener {
@@ -128,20 +146,24 @@ impl Opener {
         let Some(made) = server.lease.assignment() else {
             return;
         };
-        if let (Some(opened), Some((process, _))) = (ended, &found) {
-            let seen = SeenProcess {
-                process: process.clone(),
-                open: opened == Opened::Yes,
-            };
-            match opened {
-                Opened::Yes => {
-                    address::regain(server, &made.operation, made.epoch);
-                    return self.note(server, &made, seen).await;
+        match (ended, &found) {
+            (Some(Did::Tried(opened)), Some((process, _))) => {
+                let seen = SeenProcess {
+                    process: process.clone(),
+                    open: opened == Opened::Yes,
+                };
+                match opened {
+                    Opened::Yes => {
+                        address::regain(server, &made.operation, made.epoch);
+                        return self.note(server, &made, seen);
+                    }
+                    Opened::Lifted => {}
+                    Opened::Never => self.never = Some(seen),
+                    Opened::NotYet => self.tried = Some(clock::boottime()),
                 }
-                Opened::Lifted => {}
-                Opened::Never => self.never = Some(seen),
-                Opened::NotYet => self.tried = Some(clock::boottime()),
             }
+            (Some(Did::NotNoted), _) => self.tried = Some(clock::boottime()),
+            (Some(Did::Tried(_) | Did::Noted) | None, _) => {}
         }
         let stored = agent.epochs.stored(&server.config.cluster);
         let order = server.guard.order();
@@ -161,7 +183,7 @@ impl Opener {
         });
         let open = match next {
             Next::Nothing => return,
-            Next::Note(seen) => return self.note(server, &made, seen).await,
+            Next::Note(seen) => return self.note(server, &made, seen),
             Next::Open => true,
             Next::Lift => false,
         };
@@ -172,21 +194,25 @@ impl Opener {
         }
         let server = Arc::clone(server);
         self.running = Some(tokio::spawn(async move {
-            reopen::carry_out(&server, &made, open).await
+            Did::Tried(reopen::carry_out(&server, &made, open).await)
         }));
     }
 
-    async fn note(&mut self, server: &Arc<LocalServer>, made: &Assignment, seen: SeenProcess) {
+    fn note(&mut self, server: &Arc<LocalServer>, made: &Assignment, seen: SeenProcess) {
         if !reopen::again(AGAIN, self.tried) {
             return;
         }
-        if let Err(error) = server.lease.note(made.epoch, seen).await {
-            self.tried = Some(clock::boottime());
+        let (server, epoch) = (Arc::clone(server), made.epoch);
+        self.running = Some(tokio::spawn(async move {
+            let Err(error) = server.lease.note(epoch, seen).await else {
+                return Did::Noted;
+            };
             tracing::error!(
                 server = server.config.name,
                 error = chain(&error),
                 "what the primary's process is could not be remembered"
             );
-        }
+            Did::NotNoted
+        }));
     }
 }

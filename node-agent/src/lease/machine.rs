@@ -1,9 +1,11 @@
 //! When a lease ends: pure, fed with moments of one clock that runs through suspend.
 //!
 //! Invariants: a lease ends [`TTL`] after the newest moment at which the manager, or a majority of the agents, was known to
-//! hold it up; that moment is never later than when the agent asked, whatever lay in a queue meanwhile. A lease that was lost
-//! is regained only by a majority of the agents, all asked after the loss: none of them knows of a newer claim, and a manager
-//! that claims them from now on waits the lease out again. The manager's word alone regains nothing.
+//! hold it up; that moment is never later than when the agent asked, whatever lay in a queue meanwhile. An answer that comes
+//! late, because this agent stood still, counts like any other if it was asked for while the lease stood and is not over: then
+//! no moment was without somebody who held it up. One that leaves a gap ends the lease. A lease that was lost is regained only
+//! by a majority of the agents, all asked after the loss: none of them knows of a newer claim, and a manager that claims them
+//! from now on waits the lease out again. The manager's word alone regains nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,36 +46,55 @@ impl Machine {
 
     /// The manager answered what was sent at `at`; a moment that has not come yet is none.
     pub(super) fn heard_manager(&mut self, at: Duration, now: Duration) {
-        self.look(now, self.own);
-        if at <= now {
-            self.manager = self.manager.max(Some(at));
-        }
+        self.hear(at, now, |machine| {
+            machine.manager = machine.manager.max(Some(at));
+        });
     }
 
     /// This agent vouched when it was asked at `at`.
     pub(super) fn heard_peer(&mut self, peer: &str, at: Duration, now: Duration) {
-        self.look(now, self.own);
-        if at <= now
-            && let Some(heard) = self.peers.get_mut(peer)
-        {
-            *heard = (*heard).max(Some(at));
+        self.hear(at, now, |machine| {
+            if let Some(heard) = machine.peers.get_mut(peer) {
+                *heard = (*heard).max(Some(at));
+            }
+        });
+    }
+
+    /// What is heard after the end, looked at or not, renews nothing if it is of a moment after the end.
+    fn hear(&mut self, at: Duration, now: Duration, change: impl FnOnce(&mut Self)) {
+        if at > now {
+            return;
+        }
+        let end = self.held_up_at(self.own) + TTL;
+        change(self);
+        if self.lost.is_none() && self.held_up_at(self.own) >= end {
+            self.lost = Some(now);
         }
     }
 
-    /// How it stands; `own`: this agent itself vouches. What is heard after the end, looked at or not, renews nothing.
-    pub(super) fn look(&mut self, now: Duration, own: bool) -> Standing {
-        self.own = own;
+    /// How it stands by what was heard so far; `own`: this agent itself vouches.
+    pub(super) fn standing(&self, now: Duration, own: bool) -> Standing {
         if let Some(since) = self.lost {
             return Standing::Lost { since };
         }
         let end = self.held_up_at(own) + TTL;
         if now < end {
-            return Standing::Held {
+            Standing::Held {
                 remaining: end - now,
-            };
+            }
+        } else {
+            Standing::Lost { since: now }
         }
-        self.lost = Some(now);
-        Standing::Lost { since: now }
+    }
+
+    /// The same; an end that is seen here is one for good.
+    pub(super) fn look(&mut self, now: Duration, own: bool) -> Standing {
+        self.own = own;
+        let standing = self.standing(now, own);
+        if let Standing::Lost { since } = standing {
+            self.lost = Some(since);
+        }
+        standing
     }
 
     /// Whether a lost lease is held again; see above.
@@ -160,7 +181,7 @@ mod tests {
 
     #[test]
     fn it_lasts_as_long_as_somebody_who_counts_is_heard() {
-        let cases: [Case; 17] = [
+        let cases: [Case; 24] = [
             ("begins", 3, true, &[], 10_000, Some(1500)),
             ("nobody", 3, true, &[], 11_499, Some(1)),
             ("nobody, over", 3, true, &[], 11_500, None),
@@ -253,11 +274,72 @@ mod tests {
                 30_000,
                 None,
             ),
+            // Thawed at 12 s: what was asked for at 11.4 s was in the queue.
+            (
+                "an answer that waited while this agent stood still",
+                3,
+                true,
+                &[(12_000, Peer("a", 11_400))],
+                12_000,
+                Some(900),
+            ),
+            (
+                "a word that did",
+                3,
+                true,
+                &[(12_000, Manager(11_400))],
+                12_000,
+                Some(900),
+            ),
+            (
+                "one after the other, without a gap",
+                3,
+                true,
+                &[
+                    (13_000, Peer("a", 11_400)),
+                    (13_000, Manager(12_800)),
+                    (13_000, Peer("b", 12_000)),
+                ],
+                13_000,
+                Some(1_300),
+            ),
+            (
+                "a gap that is filled too late",
+                3,
+                true,
+                &[(13_200, Manager(12_950)), (13_200, Peer("a", 11_400))],
+                13_200,
+                None,
+            ),
+            (
+                "one of two that are needed waited",
+                5,
+                true,
+                &[(12_000, Peer("a", 11_400))],
+                12_000,
+                None,
+            ),
+            (
+                "the second of two leaves a gap",
+                5,
+                true,
+                &[(12_000, Peer("a", 11_800)), (12_000, Peer("b", 11_600))],
+                12_000,
+                None,
+            ),
             (
                 "a word after the end",
                 3,
                 true,
                 &[(11_600, Manager(11_600))],
+                11_700,
+                None,
+            ),
+            (
+                "a word of the very end",
+                3,
+                true,
+                &[(11_600, Manager(11_500))],
                 11_700,
                 None,
             ),
@@ -327,6 +409,27 @@ mod tests {
         // An answer that is over, too.
         machine.heard_peer("a", ms(1760), ms(9000));
         assert!(!machine.regain(ms(9000), true));
+    }
+
+    #[test]
+    fn an_end_that_was_only_told_of_is_none_yet_and_one_that_was_seen_is() {
+        let mut machine = Machine::new(["a".to_owned(), "b".to_owned()], ms(0));
+        machine.heard_peer("a", ms(400), ms(500));
+        // Stood still until 1.95 s; somebody asks before the queue is empty.
+        let over = Standing::Lost { since: ms(1950) };
+        assert_eq!(machine.standing(ms(1950), true), over);
+        let mut seen = machine.clone();
+        machine.heard_peer("b", ms(800), ms(1951));
+        let remaining = ms(340);
+        assert_eq!(
+            machine.look(ms(1960), true),
+            Standing::Held { remaining },
+            "what comes late is as old as its question"
+        );
+        assert_eq!(seen.look(ms(1950), true), over);
+        seen.heard_peer("b", ms(800), ms(1951));
+        assert_eq!(seen.look(ms(1960), true), over);
+        assert!(!seen.regain(ms(1960), true), "asked before the loss");
     }
 
     #[test]

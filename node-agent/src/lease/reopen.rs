@@ -178,9 +178,18 @@ pub(super) async fn carry_out(server: &Arc<LocalServer>, made: &Assignment, open
             Err(error) => return failed(&error),
         }
     }
-    // An order that came meanwhile stays, and is carried out.
-    if let Err(error) = aside.for_good().await {
-        return failed(&error);
+    // An order that came meanwhile stays, and is carried out; the same one given again is one that came.
+    match aside.for_good().await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!(
+                server = server.config.name,
+                epoch = made.epoch,
+                "the primary is closed again: its lease was lost anew while it was opened"
+            );
+            return Opened::NotYet;
+        }
+        Err(error) => return failed(&error),
     }
     if !open {
         return Opened::Lifted;
