@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::lease::Assigned;
+
 use super::watcher::Owned;
 use crate::config::ClusterConfig;
 use crate::execute;
@@ -45,7 +47,7 @@ impl Default for Beside {
 impl Beside {
     /// Whether to look at what the agents tell of others.
     pub(super) fn is_due(&mut self, primary: &str, told: &BTreeMap<String, Told>, now: At) -> bool {
-        if named(told).is_none_or(|named| named == primary) && !is_held(told) {
+        if named(told).is_none_or(|named| named.primary == primary) && !is_held(told) {
             self.pause = FIRST_PAUSE;
             return false;
         }
@@ -114,11 +116,10 @@ fn interrupted<'p>(past: &'p [Past], standing: &Standing) -> Option<&'p Past> {
 }
 
 /// Who was named the primary last, as far as agents are heard.
-pub(super) fn named(told: &BTreeMap<String, Told>) -> Option<&str> {
+pub(super) fn named(told: &BTreeMap<String, Told>) -> Option<&Assigned> {
     told.values()
         .filter_map(|told| told.assignment.as_ref())
         .max_by_key(|assigned| assigned.epoch)
-        .map(|assigned| assigned.primary.as_str())
 }
 
 /// Whether an operation holds the cluster anywhere.

@@ -563,7 +563,7 @@ impl Task {
         let agents = Agents::connect(&self.config).await;
         let views = observe::observe_servers(&self.config, &agents).await;
         let deposed = guard::deposed(&self.past);
-        let named = beside::named(self.leases.told());
+        let named = beside::named(self.leases.told()).map(|named| named.primary.as_str());
         match discover::discover_or_named(&self.config, &views, &deposed, named) {
             Ok(primary) => {
                 let primary = primary.clone();
@@ -590,6 +590,10 @@ impl Task {
         let Phase::Watching(watching) = &self.phase else {
             return;
         };
+        // What it could not do itself is thought about again in a moment anyway.
+        if watching.again.is_some() {
+            return;
+        }
         let primary = watching.primary.name.clone();
         let due = self.beside.is_due(&primary, self.leases.told(), now);
         if !due && !reading {
@@ -622,7 +626,7 @@ impl Task {
         let instead_of = watching.primary.name.clone();
         let agents = self.connected.agents();
         let deposed = guard::deposed(&self.past);
-        let named = beside::named(self.leases.told()).map(str::to_owned);
+        let named = beside::named(self.leases.told()).map(|named| named.primary.clone());
         self.looking = Some(Owned::spawn(async move {
             let views = observe::observe_servers(&config, &agents).await;
             let found = discover::discover_or_named(&config, &views, &deposed, named.as_deref())
@@ -648,8 +652,12 @@ impl Task {
         }
         match other {
             Some(new) => {
+                let by = beside::named(self.leases.told())
+                    .filter(|named| named.primary == new.name)
+                    .map(|named| format!(" but by {} of {}", named.operation, named.manager))
+                    .unwrap_or_default();
                 let sentence = format!(
-                    "{} is the primary now, and not by this daemon: watching it instead of {instead_of}",
+                    "{} is the primary now, and not by this daemon{by}: watching it instead of {instead_of}",
                     new.name
                 );
                 self.watch(new);

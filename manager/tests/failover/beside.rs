@@ -73,9 +73,13 @@ async fn a_primary_that_another_manager_moved_is_left_for_the_new_one() {
             });
         }
     }
-    watched
+    let seen = watched
         .until("the new primary", |s| s.primary.as_deref() == Some("db2"))
         .await;
+    assert!(
+        seen.sentence.contains("failover-elsewhere of m2"),
+        "{seen:?}"
+    );
     assert!(watched.cluster.journals().is_empty());
 }
 
