@@ -263,8 +263,8 @@ async fn journalled<T>(
     Ok(result.map(|(brought, _)| brought))
 }
 
-/// Gives back claims that an interrupted operation of this very manager left: its journal is here and nobody writes it, or
-/// it only named the primary, which has no journal and loses to whatever claims after it.
+/// Gives back claims that an interrupted operation of this very manager left: its journal is here and nobody writes it. What
+/// only names the primary has no journal and loses to whatever claims after it, whichever manager it is of.
 /// Returns the claims that somebody else holds.
 pub async fn release_stale(
     config: &ClusterConfig,
@@ -279,9 +279,9 @@ pub async fn release_stale(
         };
         let path = journal::folder(&config.state_dir, &config.cluster)
             .join(format!("{operation}.journal"));
-        let ours = *manager == config.manager_name
-            && (operation.starts_with(lease::OPERATION)
-                || path.is_file() && matches!(journal::is_running(&path), Ok(false)));
+        let left_behind = || path.is_file() && matches!(journal::is_running(&path), Ok(false));
+        let stands_in_nobodys_way = operation.starts_with(lease::OPERATION)
+            || *manager == config.manager_name && left_behind();
         let client = agents
             .reachable()
             .find(|c| c.endpoint().name == claim.agent);
@@ -290,7 +290,7 @@ pub async fn release_stale(
             operation: operation.clone(),
             epoch: claim.epoch,
         };
-        let released = match (ours, client) {
+        let released = match (stands_in_nobodys_way, client) {
             (true, Some(client)) => client.release(&context, limit).await.is_ok(),
             _ => false,
         };

@@ -144,6 +144,29 @@ async fn a_cluster_held_by_another_operation_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_another_manager_left_when_it_named_a_primary_stands_in_nobodys_way() {
+    let cluster = Cluster::start().await;
+    {
+        let mut world = lock(&cluster.world);
+        for name in ["db1", "db3"] {
+            let server = world.server(name);
+            server.epoch = 7;
+            server.holder = Some(("assign-1".into(), "m2".into()));
+        }
+    }
+    let report = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
+    for server in lock(&cluster.world).servers.values() {
+        assert_eq!(
+            (server.epoch, &server.holder),
+            (8, &None),
+            "{}",
+            server.name
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refused_claim_gives_back_what_was_granted() {
     let cluster = Cluster::start().await;
     cluster.set_fault(

@@ -30,6 +30,7 @@ fn an_agent_vouches_only_as_long_as_it_knows_nothing_newer() {
             operation: "op".to_owned(),
             manager: "m1".to_owned(),
         }),
+        last: None,
     };
     let here = |epoch| Some(assignment("db1:3306", epoch, 3));
     let there = |epoch| Some(assignment("db2:3306", epoch, 3));

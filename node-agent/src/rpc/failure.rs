@@ -105,9 +105,13 @@ impl Failure for EpochError {
 }
 
 fn with_holder(error: AgentError, asked: u64, stored: &StoredEpoch) -> AgentError {
-    let holder = match &stored.holder {
-        Some(holder) => format!("{} of {}", holder.operation, holder.manager),
-        None => "nobody".to_owned(),
+    let holder = match (&stored.holder, &stored.last) {
+        (Some(holder), _) => format!("{} of {}", holder.operation, holder.manager),
+        (None, Some(last)) => format!(
+            "nobody any more, last by {} of {}",
+            last.operation, last.manager
+        ),
+        (None, None) => "nobody".to_owned(),
     };
     error
         .with_found(format!("epoch {}", stored.epoch), format!("epoch {asked}"))

@@ -25,6 +25,9 @@ pub struct StoredEpoch {
     pub epoch: u64,
     /// Who holds the cluster; `None` after a release.
     pub holder: Option<Holder>,
+    /// Who held it last, after a release: a claim that comes too late learns from whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Holder>,
 }
 
 /// Who holds a cluster.
@@ -173,6 +176,7 @@ impl EpochStore {
         let stored = StoredEpoch {
             epoch,
             holder: Some(holder),
+            last: None,
         };
         durable::write_json(&state.path, &stored)?;
         *lock(&state.current) = Ok(stored.clone());
@@ -189,6 +193,7 @@ impl EpochStore {
         let before = state.current()?;
         let held = before
             .holder
+            .as_ref()
             .is_some_and(|held| held.operation == operation);
         if before.epoch != epoch || !held {
             return Ok(false);
@@ -196,6 +201,7 @@ impl EpochStore {
         let stored = StoredEpoch {
             epoch,
             holder: None,
+            last: before.holder,
         };
         durable::write_json(&state.path, &stored)?;
         *lock(&state.current) = Ok(stored);

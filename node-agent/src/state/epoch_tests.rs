@@ -76,6 +76,11 @@ fn the_rules_one_by_one() {
         store.claim("app1", 4, holder("b")),
         Err(EpochError::Stale { .. })
     ));
+    // Who comes too late learns from whom.
+    let Err(EpochError::Stale { stored, .. }) = store.claim("app1", 4, holder("c")) else {
+        panic!("granted a second time");
+    };
+    assert_eq!((stored.holder, stored.last), (None, Some(holder("b"))));
 }
 
 #[test]
@@ -131,6 +136,7 @@ fn random_claims_and_releases_agree_with_a_model_across_restarts() {
                     model = StoredEpoch {
                         epoch,
                         holder: Some(holder(operation)),
+                        last: None,
                     };
                 }
             }
@@ -138,7 +144,7 @@ fn random_claims_and_releases_agree_with_a_model_across_restarts() {
                 let held = model.holder == Some(holder(operation)) && model.epoch == epoch;
                 assert_eq!(store.release("app1", epoch, operation).unwrap(), held);
                 if held {
-                    model.holder = None;
+                    model.last = model.holder.take();
                 }
             }
             _ => store = EpochStore::open(folder.path(), ["app1"]).unwrap(),
