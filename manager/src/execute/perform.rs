@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::v1::ErrorKind;
 use tokio::time::Instant;
 
 use super::{Run, StepError, address, copy, lock, show_event};
@@ -138,9 +139,14 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             Ok(StepOutcome::Promoted(promoted))
         }
         Act::MakeWritable { server } => {
-            run.client(server)?
-                .make_writable(context, server, policy.call_timeout)
-                .await?;
+            let client = run.client(server)?;
+            let limit = policy.call_timeout;
+            // A lease that an earlier run gave it may end at this very moment: the next try lifts that order, too.
+            let crossed = |error: &AgentCallError| error.kind() == Some(ErrorKind::Conflict);
+            super::again(limit, crossed, || {
+                client.make_writable(context, server, limit)
+            })
+            .await?;
             Ok(StepOutcome::Writable)
         }
         Act::AwaitLease { .. } => {

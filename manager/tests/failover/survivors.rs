@@ -98,6 +98,17 @@ async fn an_agent_that_dies_in_a_replay_and_comes_back_goes_on() {
 }
 
 #[tokio::test]
+async fn a_new_primary_whose_lease_ends_while_it_is_opened_is_opened_again() {
+    let cluster = Cluster::start().await;
+    let crossed = Fault::FailsOnce(ErrorKind::Conflict, "an order to keep it read-only came");
+    cluster.set_fault("db2", "MakeWritable", crossed);
+    let report = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
+    assert_eq!(cluster.called("MakeWritable db2"), 2);
+    assert!(!lock(&cluster.world).server("db2").read_only);
+}
+
+#[tokio::test]
 async fn a_lost_answer_to_make_writable_is_unknown_never_a_second_primary() {
     let cluster = Cluster::start().await;
     cluster.set_fault("db2", "MakeWritable", Fault::Dies);

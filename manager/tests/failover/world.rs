@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Silent,
     /// Fails.
     Fails(ErrorKind, &'static str),
+    /// Fails the first time only.
+    FailsOnce(ErrorKind, &'static str),
     /// Breaks the connection off without an answer.
     Dies,
     /// Dies the first time only.
@@ -186,7 +188,7 @@ pub(crate) async fn fault(
         }
         let faults = &mut server.faults;
         let fault = faults.get(call).cloned();
-        if matches!(fault, Some(Fault::DiesOnce)) {
+        if matches!(fault, Some(Fault::DiesOnce | Fault::FailsOnce(..))) {
             faults.remove(call);
         }
         fault
@@ -198,10 +200,12 @@ pub(crate) async fn fault(
             Ok(())
         }
         Some(Fault::Silent) => std::future::pending().await,
-        Some(Fault::Fails(kind, text)) => Err(AgentError::new(kind, text)
-            .with_host(server)
-            .with_place("/data/mysql-bin.000001", Some(4))
-            .into()),
+        Some(Fault::Fails(kind, text) | Fault::FailsOnce(kind, text)) => {
+            Err(AgentError::new(kind, text)
+                .with_host(server)
+                .with_place("/data/mysql-bin.000001", Some(4))
+                .into())
+        }
         Some(Fault::Dies | Fault::DiesOnce) => Err(tonic::Status::unavailable("connection reset")),
     }
 }
