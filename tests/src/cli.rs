@@ -303,11 +303,20 @@ async fn measure(
     })
 }
 
+/// What did not run to its end has not passed.
+fn interrupted_suite(command: &str) -> SandboxError {
+    SandboxError::Tool {
+        command: command.to_owned(),
+        status: "a signal before its end".to_owned(),
+        output: "the table is not complete".to_owned(),
+    }
+}
+
 async fn kill_every_step(plan: &kills::Plan) -> Result<(), SandboxError> {
     let mut interrupted = stop_signals()?;
     let outcome = tokio::select! {
         outcome = kills::run(plan, print) => outcome?,
-        () = interrupted.wait() => return Ok(()),
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox kill-every-step")),
     };
     if outcome.failed == 0 {
         return Ok(());
@@ -323,7 +332,7 @@ async fn two_managers(server: ServerKind, runs: u32) -> Result<(), SandboxError>
     let mut interrupted = stop_signals()?;
     let failed = tokio::select! {
         failed = rivals::run(server, runs, print) => failed?,
-        () = interrupted.wait() => return Ok(()),
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox two-managers")),
     };
     if failed == 0 {
         return Ok(());
