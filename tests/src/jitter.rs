@@ -1,4 +1,5 @@
-//! A bad half hour: both cores busy, every link with jitter, parts that stand still for a second. Nothing must come of it.
+//! A bad half hour: both cores busy, every link with jitter, parts that stand still for a second. Nothing must come of it: no
+//! failover, and no primary that refuses writes for long although nobody replaced it.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use crate::partition::Divided;
 use crate::sandbox::launch::{Launch, Process};
 use crate::sandbox::links::Flow;
-use crate::sandbox::witness::{Diary, Stretch};
+use crate::sandbox::witness::Diary;
 use crate::sandbox::{SandboxError, ServerKind};
 use crate::watched::wrong;
 
@@ -17,6 +18,10 @@ use crate::watched::wrong;
 const JITTER: Duration = Duration::from_millis(200);
 /// How long a part stands still.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest time for which the primary may refuse writes: its agent stands still, the answers go both ways, mysqld stands
+/// still while it is opened, one try fails ([`PAUSE`] twice, 400 ms of way, a pause of 500 ms), and as much again for the
+/// processors.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
 /// Processes that do nothing but spin.
 const SPINNERS: usize = 2;
 /// Between two pauses, milliseconds.
@@ -50,7 +55,8 @@ impl std::fmt::Display for Part {
     }
 }
 
-/// Runs it; fails at the first failover, or if any server but the primary took a row.
+/// Runs it; fails at the first failover, if any server but the primary took a row, or if the primary refused writes for longer
+/// than [`LONGEST_REFUSAL`].
 ///
 /// # Errors
 /// The sandbox's, and whatever came of it.
@@ -132,8 +138,21 @@ pub async fn run(
         say(&format!("the manager said \"{words}\" {count} times"))?;
     }
     let primary = divided.undivided().await?;
-    for line in refusals(&primary) {
-        say(&line)?;
+    let refusals = refusals(&primary);
+    let longest = refusals.iter().max().copied().unwrap_or_default();
+    say(&format!(
+        "the primary refused writes {} times, the longest time for {longest:?}",
+        refusals.len()
+    ))?;
+    for refusal in &refusals {
+        say(&format!("  for {refusal:?}"))?;
+    }
+    if longest > LONGEST_REFUSAL {
+        let found = format!("{longest:?}, seed {seed}\n{log}");
+        return Err(wrong(
+            &format!("no refusal of writes for more than {LONGEST_REFUSAL:?}"),
+            &found,
+        ));
     }
     say(&format!(
         "no failover in {} s, {} rows taken by {} alone",
@@ -155,25 +174,52 @@ fn still(divided: &Divided, part: Part, still: bool) -> Result<(), SandboxError>
     }
 }
 
-/// When the primary refused writes, and for how long: from the first refusal to the first row afterwards.
-fn refusals(primary: &Diary) -> Vec<String> {
-    let refused: Vec<(&Stretch, Option<&Stretch>)> = primary
-        .stretches
-        .iter()
-        .enumerate()
+/// For how long the primary refused writes, each time: from the first refusal to the first row afterwards.
+fn refusals(primary: &Diary) -> Vec<Duration> {
+    let stretches = primary.stretches.iter().enumerate();
+    stretches
         .filter(|(_, stretch)| !stretch.taken)
-        .map(|(index, stretch)| (stretch, primary.stretches.get(index + 1)))
-        .collect();
-    let mut lines = vec![format!(
-        "the primary refused writes {} times",
-        refused.len()
-    )];
-    for (stretch, next) in refused {
-        let end = next.map_or(stretch.last.answered, |next| next.first.answered);
-        lines.push(format!(
-            "  for {:?}",
+        .map(|(index, stretch)| {
+            let next = primary.stretches.get(index + 1);
+            let end = next.map_or(stretch.last.answered, |next| next.first.answered);
             end.duration_since(stretch.first.answered)
-        ));
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::witness::{Stretch, Try};
+
+    #[test]
+    fn a_refusal_lasts_until_the_next_row_or_to_the_end() {
+        let begin = Instant::now();
+        let stretch = |taken, from: u64, to: u64| {
+            let at = |ms| Try {
+                number: ms,
+                sent: begin + Duration::from_millis(ms),
+                answered: begin + Duration::from_millis(ms + 1),
+            };
+            Stretch {
+                taken,
+                first: at(from),
+                last: at(to),
+                count: 2,
+            }
+        };
+        let diary = Diary {
+            server: "db1".to_owned(),
+            stretches: vec![
+                stretch(true, 0, 90),
+                stretch(false, 100, 140),
+                stretch(true, 150, 290),
+                stretch(false, 300, 360),
+            ],
+        };
+        assert_eq!(
+            refusals(&diary),
+            [Duration::from_millis(50), Duration::from_millis(60)]
+        );
     }
-    lines
 }
