@@ -361,6 +361,9 @@ async fn network(inside: Option<String>) -> Result<(), SandboxError> {
 
 async fn fetch_all(servers: Vec<ServerKind>) -> Result<(), SandboxError> {
     let kinds = if servers.is_empty() {
+        for absent in fetch::Absent::ALL {
+            print(&format!("ATTENTION: {}", absent.error()))?;
+        }
         ServerKind::ALL.to_vec()
     } else {
         servers

@@ -1,4 +1,4 @@
--- Accounts for one MySQL 9.7 server of the sandbox. Not among the files for operators as long as no failover has been
+-- Accounts for one MySQL 8.0 or 9.7 server of the sandbox. Not among the files for operators as long as no failover has been
 -- tried with them.
 
 -- The agent: reads status, controls receiver and applier, lifts read_only, reads the channel's saved settings.

@@ -37,9 +37,13 @@ pub const APPLICATION: Account = Account {
 /// What operators run; the sandbox runs the same, so that the privileges it shows are known to be enough.
 fn shipped(kind: ServerKind) -> &'static str {
     match kind {
-        ServerKind::MySql56 => include_str!("../../../deploy/sql/accounts-mysql-5.6.sql"),
-        ServerKind::MySql97 => include_str!("accounts-mysql-9.7.sql"),
-        ServerKind::MariaDb1011 => include_str!("../../../deploy/sql/accounts-mariadb-10.11.sql"),
+        ServerKind::MySql56 | ServerKind::MySql57 => {
+            include_str!("../../../deploy/sql/accounts-mysql-5.6.sql")
+        }
+        ServerKind::MySql80 | ServerKind::MySql97 => include_str!("accounts-mysql-9.7.sql"),
+        ServerKind::MariaDb105 | ServerKind::MariaDb1011 | ServerKind::MariaDb118 => {
+            include_str!("../../../deploy/sql/accounts-mariadb-10.11.sql")
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Statements, columns, options and channel settings under the names that each server line knows, in this one place.
 //!
-//! The rest of the sandbox speaks as MySQL 5.6 and MariaDB do, and their words pass unchanged. MySQL 9.7 knows none of
+//! The rest of the sandbox speaks as MySQL 5.6 to 8.0 and MariaDB do, and their words pass unchanged. MySQL 9.7 knows none of
 //! them any more: what is asked of it is translated here, and so are the columns of its answers.
 
 use std::borrow::Cow;
@@ -80,22 +80,24 @@ impl ServerKind {
 
     /// The statement that lets a replica follow a source, with both threads stopped.
     pub fn change_source(self, channel: &Channel) -> String {
-        let start = match (&channel.start, self) {
-            (Start::At { file, offset }, _) => {
-                let by_position = match self {
-                    Self::MariaDb1011 => ", MASTER_USE_GTID=no",
-                    Self::MySql56 | Self::MySql97 => ", MASTER_AUTO_POSITION=0",
+        let start = match &channel.start {
+            Start::At { file, offset } => {
+                let by_position = if self.is_mariadb() {
+                    ", MASTER_USE_GTID=no"
+                } else {
+                    ", MASTER_AUTO_POSITION=0"
                 };
                 format!("MASTER_LOG_FILE='{file}', MASTER_LOG_POS={offset}{by_position}")
             }
-            (Start::Gtid, Self::MariaDb1011) => "MASTER_USE_GTID=slave_pos".to_owned(),
-            (Start::Gtid, Self::MySql56 | Self::MySql97) => "MASTER_AUTO_POSITION=1".to_owned(),
+            Start::Gtid if self.is_mariadb() => "MASTER_USE_GTID=slave_pos".to_owned(),
+            Start::Gtid => "MASTER_AUTO_POSITION=1".to_owned(),
         };
-        // The gate understands no TLS, which 9.7 would use by itself. Without it a source shows a caching_sha2_password
-        // account its key only to who asks for it.
+        // The gate understands no TLS, which 9.7 and MariaDB 11.8 would use by themselves. Without it a MySQL source shows
+        // a caching_sha2_password account its key only to who asks for it.
         let key = match self {
-            Self::MySql97 => ", SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1",
-            Self::MySql56 | Self::MariaDb1011 => "",
+            Self::MySql80 | Self::MySql97 => ", MASTER_SSL=0, GET_MASTER_PUBLIC_KEY=1",
+            Self::MariaDb118 => ", MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0",
+            Self::MySql56 | Self::MySql57 | Self::MariaDb105 | Self::MariaDb1011 => "",
         };
         let statement = format!(
             "CHANGE MASTER TO MASTER_HOST='{}', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}', \
@@ -108,7 +110,15 @@ impl ServerKind {
     /// Options that this server needs or lacks, over the sandbox's defaults; `None` removes one.
     pub(crate) fn default_options(self) -> &'static [(&'static str, Option<&'static str>)] {
         match self {
-            Self::MySql56 | Self::MariaDb1011 => &[],
+            Self::MySql56
+            | Self::MySql57
+            | Self::MariaDb105
+            | Self::MariaDb1011
+            | Self::MariaDb118 => &[],
+            Self::MySql80 => &[
+                ("character-set-server", Some("utf8mb4")),
+                ("mysqlx", Some("0")),
+            ],
             Self::MySql97 => &[
                 ("character-set-server", Some("utf8mb4")),
                 ("innodb-log-file-size", None),
@@ -161,6 +171,16 @@ mod tests {
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=3306, SOURCE_USER='u', \
              SOURCE_PASSWORD='MASTER', SOURCE_CONNECT_RETRY=1, SOURCE_LOG_FILE='mysql-bin.000002', SOURCE_LOG_POS=4, \
              SOURCE_AUTO_POSITION=0, SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1"
+        );
+        assert_eq!(
+            ServerKind::MySql80.change_source(&channel(Start::Gtid)),
+            format!("{old}MASTER_AUTO_POSITION=1, MASTER_SSL=0, GET_MASTER_PUBLIC_KEY=1")
+        );
+        assert_eq!(
+            ServerKind::MariaDb118.change_source(&channel(Start::Gtid)),
+            format!(
+                "{old}MASTER_USE_GTID=slave_pos, MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0"
+            )
         );
         assert_eq!(
             ServerKind::MySql97.statement("STOP SLAVE IO_THREAD"),

@@ -82,6 +82,18 @@ pub enum SandboxError {
         /// All names.
         known: String,
     },
+    /// A server that people run and that no package registry has.
+    #[error(
+        "{server} cannot be had, so that nothing is tested on it: `{command}` answers: {answer}"
+    )]
+    Absent {
+        /// Its name.
+        server: &'static str,
+        /// What was tried.
+        command: &'static str,
+        /// The answer.
+        answer: &'static str,
+    },
     /// The folder for sockets has too long a path.
     #[error("{} is longer than the {limit} bytes a socket path may have; set TMPDIR to a shorter folder", path.display())]
     SocketPath {

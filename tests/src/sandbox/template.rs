@@ -40,11 +40,28 @@ pub fn ensure(distribution: &Distribution) -> Result<PathBuf, SandboxError> {
     Ok(folder)
 }
 
-/// The SQL files that make the system tables, in the order of the server's own installer. MySQL 9.7 makes them itself.
+/// The SQL files that make the system tables, in the order of the server's own installer; none where the server makes
+/// them itself.
 fn system_sql(kind: ServerKind) -> &'static [&'static str] {
     match kind {
-        ServerKind::MySql97 => &[],
+        ServerKind::MySql57 | ServerKind::MySql80 | ServerKind::MySql97 => &[],
         ServerKind::MySql56 => &["mysql_system_tables.sql", "mysql_system_tables_data.sql"],
+        // The sys schema came with 10.6, and the files have got MariaDB's name since.
+        ServerKind::MariaDb105 => &[
+            "mysql_system_tables.sql",
+            "mysql_performance_tables.sql",
+            "mysql_system_tables_data.sql",
+            "fill_help_tables.sql",
+            "maria_add_gis_sp_bootstrap.sql",
+        ],
+        ServerKind::MariaDb118 => &[
+            "mariadb_system_tables.sql",
+            "mariadb_performance_tables.sql",
+            "mariadb_system_tables_data.sql",
+            "fill_help_tables.sql",
+            "maria_add_gis_sp_bootstrap.sql",
+            "mariadb_sys_schema.sql",
+        ],
         ServerKind::MariaDb1011 => &[
             "mysql_system_tables.sql",
             "mysql_performance_tables.sql",
@@ -59,7 +76,7 @@ fn system_sql(kind: ServerKind) -> &'static [&'static str] {
 /// Does what `mysql_install_db` and `mariadb-install-db --auth-root-authentication-method=normal --skip-test-db` do;
 /// the scripts themselves call programs of client packages that are not needed for anything else.
 fn bootstrap(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxError> {
-    if distribution.kind == ServerKind::MySql97 {
+    if system_sql(distribution.kind).is_empty() {
         return initialize(distribution, datadir);
     }
     let parent = datadir.parent().unwrap_or(datadir);
@@ -80,7 +97,12 @@ fn bootstrap(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxE
 /// The server's own `--initialize-insecure`, without the UUID that it makes: each copy makes one of its own.
 fn initialize(distribution: &Distribution, datadir: &Path) -> Result<(), SandboxError> {
     let mut command = installer(distribution, "--initialize-insecure", datadir);
-    command.args(["--innodb-redo-log-capacity=16M", "--innodb-doublewrite=0"]);
+    command.arg("--innodb-doublewrite=0");
+    command.arg(if distribution.kind == ServerKind::MySql97 {
+        format!("--innodb-redo-log-capacity={INNODB_LOG_FILE_SIZE}")
+    } else {
+        format!("--innodb-log-file-size={INNODB_LOG_FILE_SIZE}")
+    });
     tool::run(command, None, Duration::from_secs(300))?;
     let uuid = datadir.join("auto.cnf");
     fs::remove_file(&uuid).map_err(SandboxError::io("remove", &uuid))

@@ -24,6 +24,11 @@ pub const NPM: Tool = Tool {
     program: "npm",
     package: "Node.js with npm",
 };
+/// Maven, for servers published as Maven artifacts.
+pub const MAVEN: Tool = Tool {
+    program: "mvn",
+    package: "Maven with a Java runtime",
+};
 /// apt-get, for servers published as Debian packages.
 pub const APT_GET: Tool = Tool {
     program: "apt-get",
@@ -34,7 +39,7 @@ pub const DPKG: Tool = Tool {
     program: "dpkg",
     package: "dpkg",
 };
-/// tar, to unpack npm packages.
+/// tar, to unpack npm packages and what Maven artifacts hold.
 pub const TAR: Tool = Tool {
     program: "tar",
     package: "tar and gzip",

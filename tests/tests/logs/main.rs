@@ -12,6 +12,7 @@
 mod check;
 mod commands;
 mod naive;
+mod pairs;
 mod purged;
 mod servers;
 mod set;

@@ -12,6 +12,13 @@ use super::set::LogSet;
 use super::situations;
 use super::stage::Stage;
 
+/// The lines of this file.
+pub(crate) const PLAYED: [ServerKind; 3] = [
+    ServerKind::MySql56,
+    ServerKind::MySql97,
+    ServerKind::MariaDb1011,
+];
+
 #[tokio::test]
 async fn mysql_56_by_position() -> Result<(), SandboxError> {
     play(ServerKind::MySql56, Replication::Position).await

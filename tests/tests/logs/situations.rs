@@ -39,7 +39,7 @@ pub(crate) async fn mixture(stage: &Stage) -> Result<(), SandboxError> {
         .await?;
     let long = "INSERT INTO t.a (v) VALUES (REPEAT('p', 900))";
     match stage.kind() {
-        ServerKind::MySql56 => Ok(()),
+        ServerKind::MySql56 | ServerKind::MySql57 | ServerKind::MySql80 => Ok(()),
         ServerKind::MySql97 => {
             if stage.replication() == Replication::AutoPosition {
                 let tag = "SET gtid_next='AUTOMATIC:import'";
@@ -50,7 +50,9 @@ pub(crate) async fn mixture(stage: &Stage) -> Result<(), SandboxError> {
                 .write(&[compressed, "BEGIN", long, long, "COMMIT", long])
                 .await
         }
-        ServerKind::MariaDb1011 => stage.write(&["SET SESSION gtid_domain_id=2", long]).await,
+        ServerKind::MariaDb105 | ServerKind::MariaDb1011 | ServerKind::MariaDb118 => {
+            stage.write(&["SET SESSION gtid_domain_id=2", long]).await
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! MariaDB and MySQL 9.7 from the Debian archive, with apt's state, lists and cache in a private folder.
+//! MariaDB, MySQL 9.7 and a library from the Debian archive, with apt's state, lists and cache in a private folder.
 //!
 //! apt-get runs as the present user and touches nothing of the system: it reads which archive the machine uses, then
 //! works on a sources list of its own. `/dev/null` as dpkg's status file makes it ignore what is installed, so the
@@ -55,6 +55,73 @@ pub(super) const MARIADB_1011: Source = Source {
         "libaio1",
     ]),
     mib: 11,
+};
+
+/// MariaDB 10.5 of Debian 11, with every library it needs, the C library and its loader included.
+pub(super) const MARIADB_105: Source = Source {
+    product: "MariaDB 10.5",
+    release: "bullseye",
+    server: "mariadb-server-10.5",
+    line: "10.5",
+    packages: Packages::Named(&[
+        "mariadb-server-core-10.5",
+        "mariadb-server-10.5",
+        "libaio1",
+        "libbz2-1.0",
+        "libc6",
+        "libcap2",
+        "libcrypt1",
+        "libgcc-s1",
+        "libgcrypt20",
+        "libgpg-error0",
+        "liblz4-1",
+        "liblzma5",
+        "libpcre2-8-0",
+        "libsnappy1v5",
+        "libssl1.1",
+        "libstdc++6",
+        "libsystemd0",
+        "libzstd1",
+        "zlib1g",
+    ]),
+    mib: 18,
+};
+
+/// MariaDB 11.8 of Debian 13, with every library it needs, the C library and its loader included.
+pub(super) const MARIADB_118: Source = Source {
+    product: "MariaDB 11.8",
+    release: "trixie",
+    server: "mariadb-server",
+    line: "11.8",
+    packages: Packages::Named(&[
+        "mariadb-server-core",
+        "mariadb-server",
+        "libaio1t64",
+        "libc6",
+        "libcap2",
+        "libcrypt1",
+        "libgcc-s1",
+        "liblz4-1",
+        "libnuma1",
+        "libpcre2-8-0",
+        "libssl3t64",
+        "libstdc++6",
+        "libsystemd0",
+        "liburing2",
+        "libzstd1",
+        "zlib1g",
+    ]),
+    mib: 19,
+};
+
+/// The libaio that servers of other registries lack, under the name they know.
+pub(super) const LIBAIO: Source = Source {
+    product: "libaio",
+    release: "bookworm",
+    server: "libaio1",
+    line: "0.3",
+    packages: Packages::Named(&["libaio1"]),
+    mib: 1,
 };
 
 /// MySQL 9.7 of Debian unstable, with every library it needs, the C library and its loader included.

