@@ -6,13 +6,14 @@ use proto::lease::Assigned;
 use proto::v1;
 use v1::probed_port::State as PortState;
 use v1::watched_disk::State as DiskState;
+use v1::watched_lease::State as LeaseState;
 use v1::watched_process::State as ProcessState;
 use v1::watched_sql::State as SqlState;
 
 use super::client::bad_assignment;
 use super::convert::BadAnswer;
 use crate::facts::{Process, Receiver};
-use crate::lease::Told;
+use crate::lease::{Told, ToldLease};
 use crate::monitor::{AgentState, Disk, LocalSql};
 use crate::verdict::{Port, ReplicaEvidence};
 
@@ -66,7 +67,29 @@ pub(super) fn told(wire: &v1::WatchedState) -> Result<Told, BadAnswer> {
         assignment: assignment.map_err(|e| bad_assignment(&e))?,
         manager_heard: lease.is_some_and(|lease| lease.manager_heard),
         vouching: lease.map_or(0, |lease| lease.vouching),
+        lease: lease.map_or(Ok(ToldLease::None), |lease| {
+            told_lease(lease, wire.sent.as_ref())
+        })?,
     })
+}
+
+fn told_lease(
+    lease: &v1::WatchedLease,
+    sent: Option<&v1::AgentMoment>,
+) -> Result<ToldLease, BadAnswer> {
+    let unix = |moment: Option<&v1::AgentMoment>| {
+        u64::try_from(moment.map_or(0, |moment| moment.unix_ms)).unwrap_or(0)
+    };
+    let since_unix_ms = unix(lease.since.as_ref());
+    match LeaseState::try_from(lease.state) {
+        Ok(LeaseState::Off) => Ok(ToldLease::None),
+        Ok(LeaseState::Held) => Ok(ToldLease::Held {
+            since_unix_ms,
+            until_unix_ms: unix(sent).saturating_add(lease.remaining_ms),
+        }),
+        Ok(LeaseState::Lost) => Ok(ToldLease::Lost { since_unix_ms }),
+        Ok(LeaseState::Unspecified) | Err(_) => Err(unknown("lease.state", lease.state)),
+    }
 }
 
 fn how_it_ended(process: &v1::WatchedProcess) -> String {

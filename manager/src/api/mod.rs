@@ -14,6 +14,7 @@ use proto::v1;
 
 use crate::daemon::Status;
 use crate::facts::Process;
+use crate::lease::LeaseStatus;
 
 /// Why the local service cannot be offered or used.
 #[derive(Debug, thiserror::Error)]
@@ -78,5 +79,30 @@ fn wire(status: &Status) -> v1::ClusterStatus {
                 .to_owned(),
             })
             .collect(),
+        lease: status.lease.as_ref().map(wire_lease),
+    }
+}
+
+fn wire_lease(lease: &LeaseStatus) -> v1::PrimaryLease {
+    let (state, since_unix_ms, until_unix_ms, by) = match lease {
+        LeaseStatus::Off { .. } => ("off", 0, 0, None),
+        LeaseStatus::Unknown { .. } => ("unknown", 0, 0, None),
+        LeaseStatus::Held {
+            since_unix_ms,
+            until_unix_ms,
+            by,
+        } => ("held", *since_unix_ms, *until_unix_ms, Some(by)),
+        LeaseStatus::Lost { since_unix_ms, by } => ("lost", *since_unix_ms, 0, Some(by)),
+    };
+    v1::PrimaryLease {
+        state: state.to_owned(),
+        sentence: lease.to_string(),
+        since_unix_ms,
+        until_unix_ms,
+        epoch: by.map_or(0, |by| by.epoch),
+        manager: by.map(|by| by.manager.clone()).unwrap_or_default(),
+        manager_heard: by.is_some_and(|by| by.manager_heard),
+        vouching: by.map_or(0, |by| by.vouching),
+        agents: by.map_or(0, |by| by.agents),
     }
 }

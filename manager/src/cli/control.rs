@@ -230,6 +230,9 @@ fn line(c: &v1::ClusterStatus) -> String {
         guard::moment(c.since_unix_ms),
         c.sentence
     );
+    if let Some(lease) = &c.lease {
+        text.push_str(&format!("  lease: {}\n", lease.sentence));
+    }
     if !c.blocked.is_empty() {
         text.push_str(&format!("  no failover: {}\n", c.blocked));
     }
@@ -273,10 +276,25 @@ fn json(now: &v1::GetStatusResponse) -> serde_json::Value {
                 "blocked": c.blocked,
                 "deposed": c.deposed,
                 "servers": servers,
+                "lease": c.lease.as_ref().map(lease),
             })
         })
         .collect();
     serde_json::json!({ "pid": now.pid, "clusters": clusters })
+}
+
+fn lease(lease: &v1::PrimaryLease) -> serde_json::Value {
+    serde_json::json!({
+        "state": lease.state,
+        "sentence": lease.sentence,
+        "since_unix_ms": lease.since_unix_ms,
+        "until_unix_ms": lease.until_unix_ms,
+        "epoch": lease.epoch,
+        "manager": lease.manager,
+        "manager_heard": lease.manager_heard,
+        "vouching": lease.vouching,
+        "agents": lease.agents,
+    })
 }
 
 async fn explain(args: ExplainArgs, streams: &mut Streams<'_>) -> Result<Exit, ApiError> {
@@ -308,6 +326,9 @@ fn told(explanation: &Explanation) -> String {
         explanation.primary,
         guard::moment(explanation.read_unix_ms)
     );
+    if let Some(lease) = &explanation.lease {
+        text.push_str(&format!("  lease: {lease}\n"));
+    }
     for condition in &explanation.conditions {
         let mark = match condition.answer {
             Answer::Yes => "yes",

@@ -11,27 +11,28 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
 use tokio::sync::{oneshot, watch};
 
-use super::discover;
+use self::naming::{Naming, NotNamed};
 use super::watcher::{Connected, Owned};
-use crate::agents::{AgentClient, Claim, Context, Word};
+use crate::agents::Word;
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::failover::LeaseSeen;
-use crate::lease::{self, Next, Question, Told};
+use crate::lease::{self, LeaseStatus, Next, Question, Told};
 use crate::monitor::Decision;
-use crate::observe::{self, Agents, ServerView, chain};
-use crate::topology::{same_address, source_address};
 
-/// Longest time of a word for a lease: the next one follows with the next state.
-const WORD_LIMIT: Duration = Duration::from_millis(500);
+mod naming;
+mod speak;
+
 /// Longest time of each call that names the primary.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
 /// How long agents that are silent are waited for before the primary is named without them.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Pause after the primary was named in vain; it doubles.
+/// Pause after the primary was named in vain; it doubles, unless agents were claimed for it: until it is named, nobody but
+/// this manager holds its lease up.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after that.
+const CLAIMED_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
 const LAST_PAUSE: Duration = Duration::from_secs(600);
 
@@ -53,7 +54,9 @@ struct Keeping {
     heard: Option<Instant>,
     words: watch::Sender<Option<Word>>,
     _speaker: Owned,
-    assigning: Option<(oneshot::Receiver<Result<String, String>>, Owned)>,
+    assigning: Option<(oneshot::Receiver<Result<String, NotNamed>>, Owned)>,
+    /// When the last naming ended, which may have reached the primary's agent whatever it said.
+    named: Option<Instant>,
     again: Instant,
     pause: Duration,
     said: String,
@@ -109,7 +112,7 @@ impl Leases {
     pub(super) fn keep(&mut self, primary: &ServerConfig) {
         let now = Instant::now();
         let (words, spoken) = watch::channel(None);
-        let speaker = speak(
+        let speaker = speak::speak(
             self.config.clone(),
             primary.clone(),
             self.connected.clone(),
@@ -122,6 +125,7 @@ impl Leases {
             words,
             _speaker: Owned::spawn(speaker),
             assigning: None,
+            named: None,
             again: now,
             pause: FIRST_PAUSE,
             said: String::new(),
@@ -151,12 +155,20 @@ impl Leases {
             let done = match ended.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
                 Ok(done) => done,
-                Err(oneshot::error::TryRecvError::Closed) => Err("its task broke".to_owned()),
+                Err(oneshot::error::TryRecvError::Closed) => Err(NotNamed {
+                    why: "its task broke".to_owned(),
+                    claimed: true,
+                }),
             };
             keeping.assigning = None;
+            keeping.named = Some(now);
             match done {
                 Ok(sentence) => tracing::info!(%cluster, "{sentence}"),
-                Err(why) => {
+                Err(NotNamed { why, claimed }) => {
+                    if claimed {
+                        keeping.pause = FIRST_PAUSE;
+                        keeping.again = now + CLAIMED_PAUSE;
+                    }
                     let sentence = format!("{} could not be named: {why}", keeping.primary.name);
                     if keeping.said != sentence {
                         tracing::warn!(%cluster, "{sentence}");
@@ -205,6 +217,32 @@ impl Leases {
         keeping.assigning = Some((ended, Owned::spawn(task)));
     }
 
+    /// How the lease of the watched primary is.
+    pub(super) fn status(&self) -> Option<LeaseStatus> {
+        let keeping = self.keeping.as_ref()?;
+        Some(lease::status(
+            &self.config,
+            &keeping.primary,
+            self.told.get(&keeping.primary.name),
+        ))
+    }
+
+    /// How long the silence of the primary's host is not acted on yet, and why.
+    pub(super) fn not_yet(&self) -> Option<(Duration, String)> {
+        let keeping = self.keeping.as_ref()?;
+        lease::not_yet(&lease::FirstLook {
+            config: &self.config,
+            primary: &keeping.primary,
+            told: &self.told,
+            watched: keeping.since.elapsed(),
+            named_ago: if keeping.assigning.is_some() {
+                Some(Duration::ZERO)
+            } else {
+                keeping.named.map(|named| named.elapsed())
+            },
+        })
+    }
+
     /// The manager ends: says so if the primary's lease depends on it.
     pub(super) fn farewell(&self) {
         let Some(keeping) = &self.keeping else { return };
@@ -239,255 +277,4 @@ fn doubt(config: &ClusterConfig, keeping: &Keeping, decision: &Decision) -> Opti
             lived_on.as_millis()
         )
     })
-}
-
-/// Gives the newest word, one at a time.
-async fn speak(
-    config: Arc<ClusterConfig>,
-    primary: ServerConfig,
-    connected: Connected,
-    mut words: watch::Receiver<Option<Word>>,
-) {
-    let mut last_trouble = String::new();
-    while words.changed().await.is_ok() {
-        let Some(word) = words.borrow_and_update().clone() else {
-            continue;
-        };
-        let agents = connected.agents();
-        let Some(client) = agents.of(&primary) else {
-            continue;
-        };
-        let said = client.renew_lease(&config, &primary.name, &word, WORD_LIMIT);
-        let trouble = said.await.err().map(|e| chain(&e)).unwrap_or_default();
-        if trouble != last_trouble {
-            if !trouble.is_empty() {
-                tracing::warn!(cluster = %config.cluster, server = %primary.name, error = trouble, "no word for its lease");
-            }
-            last_trouble = trouble;
-        }
-    }
-}
-
-/// Naming a primary to all agents that are connected.
-struct Naming {
-    config: Arc<ClusterConfig>,
-    primary: ServerConfig,
-    agents: Agents,
-    deposed: BTreeSet<String>,
-    epoch: u64,
-}
-
-impl Naming {
-    async fn run(self) -> Result<String, String> {
-        let views = observe::observe_servers(&self.config, &self.agents).await;
-        undisputed(&self.config, &views, &self.primary, &self.deposed)?;
-        let context = Context {
-            cluster: self.config.cluster.clone(),
-            operation: format!("{}{}", lease::OPERATION, uuid::Uuid::new_v4().simple()),
-            epoch: self.epoch,
-        };
-        let named = self.claim_and_name(&context).await;
-        let limit = self.limit();
-        // Agents that do not answer keep it: it stands in nobody's way.
-        join_all(self.agents.reachable().map(|c| c.release(&context, limit))).await;
-        named
-    }
-
-    fn limit(&self) -> Duration {
-        self.config.failover.call_timeout.min(CALL_LIMIT)
-    }
-
-    /// The first agent in configured order first: of two who claim, one gets it.
-    async fn claim_and_name(&self, context: &Context) -> Result<String, String> {
-        let claim = Claim {
-            cluster: context.cluster.clone(),
-            epoch: context.epoch,
-            operation: context.operation.clone(),
-            manager: self.config.manager_name.clone(),
-        };
-        let mut clients: Vec<&AgentClient> = Vec::new();
-        for server in &self.config.servers {
-            if let Some(client) = self.agents.of(server)
-                && !clients.iter().any(|c| c.endpoint() == client.endpoint())
-            {
-                clients.push(client);
-            }
-        }
-        let mut know_leases = Vec::new();
-        for (number, part) in [clients.get(..1), clients.get(1..)].into_iter().enumerate() {
-            let asked = part.unwrap_or_default();
-            let granted = join_all(asked.iter().map(|c| c.claim(&claim, self.limit()))).await;
-            for (client, granted) in asked.iter().zip(granted) {
-                match granted {
-                    Ok(granted) if granted.vouched_ago.is_some() => {
-                        know_leases.push(client.endpoint().clone());
-                    }
-                    Ok(_) => {}
-                    Err(error) if number > 0 && error.is_lost() => {}
-                    Err(error) => return Err(chain(&error)),
-                }
-            }
-        }
-        let all = lease::agents(&self.config).len();
-        if know_leases.len() * 2 <= all {
-            return Err(format!(
-                "{} of {all} agents granted it and know leases",
-                know_leases.len()
-            ));
-        }
-        if !know_leases.contains(&self.primary.agent) {
-            return Err("its own agent did not grant it, or knows no leases".to_owned());
-        }
-        self.name(context, &know_leases).await
-    }
-
-    /// A lease is taken up before the others know of it, and given up after they know.
-    async fn name(
-        &self,
-        context: &Context,
-        know_leases: &[crate::config::AgentEndpoint],
-    ) -> Result<String, String> {
-        let servers = self.config.servers.iter();
-        let (own, others): (Vec<&ServerConfig>, Vec<&ServerConfig>) = servers
-            .filter(|server| know_leases.contains(&server.agent))
-            .partition(|server| server.name == self.primary.name);
-        let order = if lease::wanted(&self.config) {
-            [own, others]
-        } else {
-            [others, own]
-        };
-        let mut has_lease = false;
-        let mut told = 0;
-        let mut trouble = Vec::new();
-        for part in order {
-            let calls = part.iter().map(async |server| {
-                let client = self.agents.of(server).ok_or("it is not connected")?;
-                let primary = &self.primary.name;
-                client
-                    .assign_primary(&self.config, context, &server.name, primary, self.limit())
-                    .await
-                    .map_err(|error| chain(&error))
-            });
-            for (server, named) in part.iter().zip(join_all(calls).await) {
-                let is_primary = server.name == self.primary.name;
-                match named {
-                    Ok(lease) => {
-                        told += 1;
-                        has_lease |= is_primary && lease;
-                    }
-                    Err(why) if is_primary => return Err(why),
-                    Err(why) => trouble.push(format!("{}: {why}", server.name)),
-                }
-            }
-        }
-        let lease = if has_lease {
-            format!(
-                "it holds a lease and is made read-only {:?} after neither this manager nor a majority of the agents was heard",
-                lease::TTL
-            )
-        } else {
-            "it holds no lease".to_owned()
-        };
-        let trouble = if trouble.is_empty() {
-            String::new()
-        } else {
-            format!("; not told: {}", trouble.join(", "))
-        };
-        Ok(format!(
-            "{} is the primary of epoch {}, as {told} servers' agents know; {lease}{trouble}",
-            self.primary.name, context.epoch
-        ))
-    }
-}
-
-/// Every server that answers is its replica, or deposed. Pure.
-fn undisputed(
-    config: &ClusterConfig,
-    views: &[ServerView],
-    primary: &ServerConfig,
-    deposed: &BTreeSet<String>,
-) -> Result<(), String> {
-    let found = discover::discover(config, views, deposed).map_err(|why| why.to_string())?;
-    if found.name != primary.name {
-        return Err(format!("the others follow {}", found.name));
-    }
-    for view in views.iter().filter(|view| view.server != primary.name) {
-        let Ok(facts) = &view.facts else { continue };
-        if !facts.sql_alive() || facts.unfinished_replay.is_some() || deposed.contains(&view.server)
-        {
-            continue;
-        }
-        let follows = facts.replica.as_ref().is_some_and(|replica| {
-            let uuid = views
-                .iter()
-                .find(|v| v.server == primary.name)
-                .and_then(|v| v.facts.as_ref().ok()?.identity.as_ref())
-                .map(|identity| identity.server_uuid.as_str());
-            same_address(&source_address(replica), &primary.address)
-                || !replica.source_uuid.is_empty() && uuid == Some(replica.source_uuid.as_str())
-        });
-        if !follows {
-            return Err(format!("{} does not follow it", view.server));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{config, snapshot};
-
-    type Change = fn(&mut Vec<ServerView>);
-
-    #[test]
-    fn who_is_no_replica_of_it_disputes_a_primary() {
-        let cases: &[(&str, Change, Result<(), &str>)] = &[
-            ("as always", |_| {}, Ok(())),
-            (
-                "one was promoted by somebody, and the other is not repointed yet",
-                |v| v[1].facts.as_mut().unwrap().replica = None,
-                Err("db2 does not follow it"),
-            ),
-            (
-                "mysqld of a replica is down",
-                |v| {
-                    let facts = v[1].facts.as_mut().unwrap();
-                    facts.replica = None;
-                    facts.sql_error = Some("no socket".to_owned());
-                },
-                Ok(()),
-            ),
-            (
-                "one follows another",
-                |v| {
-                    let replica = v[2].facts.as_mut().unwrap().replica.as_mut().unwrap();
-                    replica.source_host = "db2".to_owned();
-                    replica.source_uuid = String::new();
-                },
-                Err("replicas follow different servers: db1, db2"),
-            ),
-            (
-                "everybody follows another",
-                |v| {
-                    v[1].facts.as_mut().unwrap().replica = None;
-                    let replica = v[2].facts.as_mut().unwrap().replica.as_mut().unwrap();
-                    replica.source_host = "db2".to_owned();
-                },
-                Err("the others follow db2"),
-            ),
-        ];
-        for (what, change, expected) in cases {
-            let config = config(3);
-            let mut views = snapshot(&[("1:452", "1:452"), ("1:880", "1:880")]).servers;
-            change(&mut views);
-            let primary = config.servers.first().unwrap();
-            let found = undisputed(&config, &views, primary, &BTreeSet::new());
-            match (expected, &found) {
-                (Ok(()), Ok(())) => {}
-                (Err(words), Err(why)) if why.contains(words) => {}
-                _ => panic!("{what}: {found:?}"),
-            }
-        }
-    }
 }

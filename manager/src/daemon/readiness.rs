@@ -18,6 +18,7 @@ use crate::config::{ClusterConfig, ServerConfig};
 use crate::elect;
 use crate::facts::{Answer, Process, ServerFacts};
 use crate::guard::{Blocked, Past};
+use crate::lease::LeaseStatus;
 use crate::observe::{ServerView, Snapshot};
 use crate::topology::{self, Assurances};
 use crate::verdict::{Ping, Port};
@@ -93,6 +94,9 @@ pub struct Explanation {
     pub primary: String,
     /// All conditions hold and a failover would find a winner.
     pub ready: bool,
+    /// The lease of the primary, as its agent told last.
+    #[serde(default)]
+    pub lease: Option<LeaseStatus>,
     /// Preconditions.
     pub conditions: Vec<Condition>,
     /// What would happen.
@@ -111,6 +115,8 @@ pub(super) struct Known<'a> {
     pub(super) permit: Result<(), Blocked>,
     /// Earlier operations of the cluster, oldest first.
     pub(super) past: &'a [Past],
+    /// The lease of the primary.
+    pub(super) lease: Option<LeaseStatus>,
     /// How long it took to read all this.
     pub(super) reading: Duration,
     pub(super) unix_ms: u64,
@@ -144,6 +150,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
             blocked.to_string(),
         ),
     });
+    conditions.extend(conditions::of_lease(known));
     let if_it_died = if_it_died(known);
     Explanation {
         format_version: 1,
@@ -152,6 +159,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         primary: known.primary.name.clone(),
         ready: conditions.iter().all(Condition::holds)
             && matches!(if_it_died, IfItDied::Promote { .. }),
+        lease: known.lease.clone(),
         conditions,
         if_it_died,
     }

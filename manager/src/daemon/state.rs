@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::facts::Process;
+use crate::lease::LeaseStatus;
 
 /// MHA's state numbers (masterha_check_status), so that people's checks go on working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +107,25 @@ pub struct Status {
     pub deposed: BTreeSet<String>,
     /// Servers, in configured order.
     pub servers: Vec<Heard>,
+    /// The lease of the watched primary; absent while none is watched.
+    pub lease: Option<LeaseStatus>,
+}
+
+impl Status {
+    /// Nothing that is worth telling differs: the end of a lease that is held moves all the time.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same_lease = match (&self.lease, &other.lease) {
+            (Some(one), Some(other)) => one.is_like(other),
+            (None, None) => true,
+            _ => false,
+        };
+        let other = Self {
+            lease: self.lease.clone(),
+            ..other.clone()
+        };
+        same_lease && *self == other
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@
 //! for [`TTL`]. So a manager that cannot reach a primary need not fence it: it claims so many agents that the others are no
 //! majority, says nothing more itself, and waits ([`ending`]). [`standing`] says what keeps that true while all is well: every
 //! agent has stored the same assignment, of the newest epoch, and the manager answers each state of the primary's agent.
+//! [`not_yet`] keeps a daemon that has just begun from acting before anybody can know of a lease; [`status`] is what operators see.
 //!
 //! Invariants: a word for a lease is given only as long as no agent is known to have granted a newer claim or to know another
 //! primary; a wait is counted from moments after which nobody can have held the lease up, all of the manager's own clock.
 
 mod ending;
+mod first;
 mod standing;
+mod status;
 
 use std::time::Duration;
 
@@ -17,8 +20,10 @@ use proto::lease::{Assigned, FEWEST_AGENTS, LeaseAgent};
 use serde::{Deserialize, Serialize};
 
 pub use ending::{Granted, KILL_TIME, NoLease, ending};
+pub use first::{FirstLook, not_yet};
 pub use proto::lease::TTL;
 pub use standing::{Next, Question, Standing, standing};
+pub use status::{HeldUpBy, LeaseStatus, status};
 
 use crate::config::{AgentEndpoint, ClusterConfig};
 
@@ -53,6 +58,28 @@ pub struct Told {
     pub manager_heard: bool,
     /// Agents that vouch for its server, itself counted.
     pub vouching: u32,
+    /// The lease of its server.
+    pub lease: ToldLease,
+}
+
+/// The lease of a server as its agent tells of it; moments by the clock of its host, milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ToldLease {
+    /// None.
+    #[default]
+    None,
+    /// Held.
+    Held {
+        /// Since when.
+        since_unix_ms: u64,
+        /// Until when, if nobody is heard any more.
+        until_unix_ms: u64,
+    },
+    /// Lost.
+    Lost {
+        /// Since when.
+        since_unix_ms: u64,
+    },
 }
 
 /// The agents of a cluster, each once.

@@ -205,6 +205,7 @@ mod tests {
                     assignment: assigned(config, "db1", 5, "m1"),
                     manager_heard: true,
                     vouching: 3,
+                    lease: crate::lease::ToldLease::None,
                 };
                 (server.to_owned(), told)
             })

@@ -16,11 +16,15 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(crate) const BOOT: &str = "b";
 
 fn state(server: &FakeServer) -> v1::WatchedState {
-    use v1::{watched_process as process, watched_sql as sql};
+    use v1::{watched_lease, watched_process as process, watched_sql as sql};
     let (process, sql) = match (server.alive, server.hangs) {
         (false, _) => (process::State::Exited, sql::State::Unreachable),
         (true, true) => (process::State::Running, sql::State::NoAnswer),
         (true, false) => (process::State::Running, sql::State::Alive),
+    };
+    let lease = match &server.assignment {
+        Some(known) if known.lease && known.primary == server.name => watched_lease::State::Held,
+        _ => watched_lease::State::Off,
     };
     v1::WatchedState {
         server: server.name.clone(),
@@ -39,6 +43,7 @@ fn state(server: &FakeServer) -> v1::WatchedState {
         operation: server.holder.clone().unwrap_or_default().0,
         assignment: server.assignment.clone(),
         lease: Some(v1::WatchedLease {
+            state: lease.into(),
             manager_heard: !server.words.is_empty(),
             vouching: 3,
             agents: 3,

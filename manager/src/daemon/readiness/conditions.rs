@@ -3,7 +3,28 @@
 use super::{Condition, Known, condition};
 use crate::config::ServerConfig;
 use crate::facts::{Answer, Receiver};
+use crate::lease::{self, LeaseStatus};
 use crate::observe::ServerView;
+
+/// Where the configuration wants a lease, it is held: only then is the end of a primary's writing known that nobody reaches.
+pub(super) fn of_lease(known: &Known<'_>) -> Option<Condition> {
+    if !lease::wanted(known.config) {
+        return None;
+    }
+    let (answer, evidence) = match &known.lease {
+        Some(held @ LeaseStatus::Held { .. }) => (Answer::Yes, held.to_string()),
+        Some(lost @ (LeaseStatus::Lost { .. } | LeaseStatus::Off { .. })) => {
+            (Answer::No, lost.to_string())
+        }
+        Some(unknown @ LeaseStatus::Unknown { .. }) => (Answer::Unknown, unknown.to_string()),
+        None => (Answer::Unknown, "nothing was heard of it".to_owned()),
+    };
+    Some(Condition {
+        name: format!("{} holds its lease", known.primary.name),
+        answer,
+        evidence,
+    })
+}
 
 pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Condition> {
     let name = &server.name;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::facts::Receiver;
+use crate::lease::{HeldUpBy, LeaseMode};
 use crate::testing::{config, snapshot, survivor_facts};
 
 fn views() -> Vec<ServerView> {
@@ -23,6 +24,24 @@ fn views() -> Vec<ServerView> {
     views
 }
 
+fn by() -> HeldUpBy {
+    HeldUpBy {
+        epoch: 5,
+        manager: "m1".to_owned(),
+        manager_heard: true,
+        vouching: 3,
+        agents: 3,
+    }
+}
+
+fn held() -> LeaseStatus {
+    LeaseStatus::Held {
+        since_unix_ms: 1,
+        until_unix_ms: 1_501,
+        by: by(),
+    }
+}
+
 fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[String]) -> Explanation {
     let config = config(3);
     explain(&Known {
@@ -32,6 +51,7 @@ fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[Strin
         addresses: &[],
         deposed,
         permit,
+        lease: Some(held()),
         past: &[],
         reading: Duration::from_millis(20),
         unix_ms: 1,
@@ -147,6 +167,7 @@ fn times(views: &[ServerView], past: &[Past]) -> (Expected, Expected) {
         addresses: &[],
         deposed: &[],
         permit: Ok(()),
+        lease: Some(held()),
         past,
         reading: Duration::from_millis(20),
         unix_ms: 1,
@@ -241,6 +262,7 @@ fn the_virtual_ip_is_where_the_primary_is_and_every_agent_can_move_it() {
             addresses,
             deposed: &[],
             permit: Ok(()),
+            lease: Some(held()),
             past: &[],
             reading: Duration::ZERO,
             unix_ms: 1,
@@ -279,4 +301,53 @@ fn the_virtual_ip_is_where_the_primary_is_and_every_agent_can_move_it() {
             ),
         ]
     );
+}
+
+#[test]
+fn a_lease_that_is_wanted_must_be_held() {
+    let mut config = config(3);
+    let views = views();
+    let lost = LeaseStatus::Lost {
+        since_unix_ms: 1,
+        by: by(),
+    };
+    let unknown = LeaseStatus::Unknown {
+        why: "the agent of db1 is not heard".to_owned(),
+    };
+    let off = LeaseStatus::Off {
+        why: "switched off by the configuration".to_owned(),
+    };
+    let cases = [
+        (LeaseMode::Auto, held(), Some(Answer::Yes)),
+        (LeaseMode::Auto, lost, Some(Answer::No)),
+        (LeaseMode::Auto, unknown, Some(Answer::Unknown)),
+        (LeaseMode::Auto, off.clone(), Some(Answer::No)),
+        (LeaseMode::Off, off, None),
+    ];
+    for (mode, lease, expected) in cases {
+        config.lease = mode;
+        let explanation = explain(&Known {
+            config: &config,
+            primary: config.servers.first().unwrap(),
+            views: &views,
+            addresses: &[],
+            deposed: &[],
+            permit: Ok(()),
+            lease: Some(lease.clone()),
+            past: &[],
+            reading: Duration::from_millis(20),
+            unix_ms: 1,
+        });
+        let condition = explanation
+            .conditions
+            .iter()
+            .find(|condition| condition.name == "db1 holds its lease");
+        assert_eq!(condition.map(|c| c.answer), expected, "{lease}");
+        assert_eq!(
+            explanation.ready,
+            expected.is_none_or(|answer| answer == Answer::Yes),
+            "{lease}"
+        );
+        assert_eq!(explanation.lease, Some(lease));
+    }
 }
