@@ -16,7 +16,8 @@
 //!   Not accepted where a transaction is open.
 //! - MySQL: Previous_gtids right behind the format description, where the receiver states the position behind it by a
 //!   Rotate with server_id 0 and the length can be that of the event. Where transactions that the source skipped could
-//!   hide beside it, the next event must say that it is the first transaction of the file (5.7 and newer do).
+//!   hide beside it, the next event must say that it is the first transaction of the file (5.7 and newer do). Without that
+//!   Rotate only an empty set is believed.
 //! - MariaDB: Annotate_rows, which the source sends only on request: before a Table_map, behind the GTID, a statement, or
 //!   the last row event of one. A receiver drops whole transactions or nothing, so inside of one nothing else is missing.
 //! - MariaDB: Gtid_list and Binlog_checkpoint behind the format description, Binlog_checkpoint between transactions. The
@@ -447,9 +448,13 @@ impl RelayWalk {
         let head = self.format_end == Some(from);
         if !self.mariadb {
             let overhead = u64::from(HEADER_LEN + checksum.len());
-            let Some(body) = gap.checked_sub(overhead).filter(|_| head && by_receiver) else {
+            let Some(body) = gap.checked_sub(overhead).filter(|_| head) else {
                 return false;
             };
+            if !by_receiver {
+                // Too short for anything else that a file can begin with.
+                return body == previous_gtids::SHORTEST;
+            }
             // A source in auto-position mode also skips what the replica has, and the same Rotate restates that.
             self.doubtful = body >= previous_gtids::SHORTEST + SHORTEST_MYSQL_GROUP;
             return previous_gtids::plausible_length(body);

@@ -124,3 +124,32 @@ fn a_receiver_that_went_back_is_believed_from_there() {
     assert_eq!((compared.ranges.len(), compared.served), (1, compared.ends));
     assert_eq!(compared.ends, log.events.len());
 }
+
+/// A receiver that states no position behind the Previous_gtids which it does not store: where the set is empty nothing else
+/// can have stood there, where it is not, a statement can.
+#[test]
+fn an_empty_set_behind_the_head_is_no_hole_whatever_the_receiver_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = 1_u64.to_le_bytes().to_vec();
+    one.extend_from_slice(&[7; 16]);
+    for number in [1_u64, 1, 2] {
+        one.extend_from_slice(&number.to_le_bytes());
+    }
+    for checksum in [Crc32, NoChecksum] {
+        for (body, whole) in [(&0_u64.to_le_bytes()[..], true), (&one, false)] {
+            let mut log = PrimaryLog::new("b.000001".parse().unwrap(), 1, checksum);
+            log.event(EventType::PREVIOUS_GTIDS, body)
+                .transaction(1, 1, 30);
+            let mut writer = RelayWriter::new(first_relay(), 9, checksum);
+            writer.connect(&log, &pos("b.000001:4"));
+            for event in &log.events {
+                writer.receive(&log, event);
+            }
+            let files = writer.write_to(dir.path()).unwrap();
+            let relay = RelayLogs::open(files, ServerId(9), None).unwrap();
+            let survey = relay.survey().unwrap();
+            assert_eq!(survey.holes.is_empty(), whole, "{checksum:?} {survey:?}");
+            assert_eq!(survey.whole_end.as_ref(), Some(log.position()));
+        }
+    }
+}
