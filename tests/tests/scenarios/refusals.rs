@@ -206,8 +206,9 @@ async fn a_dry_run_and_a_run_that_nobody_confirms() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_failover_while_one_runs() -> Outcome {
-    let (cluster, deployment) =
-        cluster_with(&DeploymentSpec::default(), ServerKind::MySql56).await?;
+    // Calls that are under way when the first one is frozen are answered in time when it is thawed.
+    let spec = DeploymentSpec::default().failover("call_timeout", "120s");
+    let (cluster, deployment) = cluster_with(&spec, ServerKind::MySql56).await?;
     die(&cluster).await?;
     let first = deployment.start_failover(cluster.primary(), "first.log")?;
     // The first one is frozen as soon as every survivor knows that it holds the cluster.
