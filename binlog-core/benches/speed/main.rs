@@ -131,7 +131,7 @@ fn bench(only: Option<&String>) -> Result<bool> {
     }
     if wanted("locate") {
         let relay = logs::relay(&memory.0, logs::SMALL, size, RELAY_LOG.min(size / 8))?;
-        lines.push(locate(&relay)?);
+        lines.extend(locate(&relay)?);
         for (_, path) in &relay.files {
             std::fs::remove_file(path)?;
         }
@@ -196,54 +196,70 @@ fn open_relay(relay: &Relay) -> Result<RelayLogs> {
     RelayLogs::open(relay.files.clone(), ServerId(REPLICA), None).map_err(Error::other)
 }
 
-/// Places all over the relay logs, each from a new value: the slowest of them counts in each run.
-fn locate(relay: &Relay) -> Result<Line> {
+/// Places all over the relay logs, each from a new value: the slowest of them counts in each run. Then the end of everything, and
+/// a few places that are no boundaries: these answers take a walk of all files; the refusals are given for scale.
+fn locate(relay: &Relay) -> Result<[Line; 3]> {
+    let at = |offset| BinlogPosition::new(relay.file.clone(), offset);
     let every = (relay.samples.len() / 100).max(1);
     let chosen = || relay.samples.iter().rev().step_by(every);
-    let mut runs = Vec::new();
+    let (mut runs, mut ends, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let mut slowest = Duration::ZERO;
-        for sample in chosen() {
-            let at = |offset| BinlogPosition::new(relay.file.clone(), offset);
+        for (i, sample) in chosen().enumerate() {
             let start = Instant::now();
             let found = open_relay(relay)?
                 .locate(&at(sample.end))
                 .map_err(Error::other)?;
-            slowest = slowest.max(start.elapsed());
+            if i == 0 {
+                ends.push(start.elapsed());
+            } else {
+                slowest = slowest.max(start.elapsed());
+            }
             let (source, offset) = sample.relay;
             let file = relay.files.get(source).map(|(name, _)| name);
             if file != Some(&found.position.file) || found.position.offset != offset {
                 return Err(Error::other(format!("{sample:?} found at {found:?}")));
             }
-            // No boundary: both neighbours must be named.
-            let start = Instant::now();
-            let refused = open_relay(relay)?.locate(&at(sample.start + 1));
-            slowest = slowest.max(start.elapsed());
-            match refused {
-                Err(binlog_core::LogError::NotABoundary { before, after, .. })
-                    if (before.offset, after.offset) == (sample.start, sample.end) => {}
-                other => return Err(Error::other(format!("{sample:?}: {other:?}"))),
-            }
         }
         runs.push(slowest);
+    }
+    for sample in chosen().step_by(33) {
+        // No boundary: both neighbours must be named.
+        let start = Instant::now();
+        let refused = open_relay(relay)?.locate(&at(sample.start + 1));
+        refusals.push(start.elapsed());
+        match refused {
+            Err(binlog_core::LogError::NotABoundary { before, after, .. })
+                if (before.offset, after.offset) == (sample.start, sample.end) => {}
+            other => return Err(Error::other(format!("{sample:?}: {other:?}"))),
+        }
     }
     let middle = chosen().nth(40).or_else(|| chosen().next());
     let middle = middle.map_or(4, |sample| sample.end).to_string();
     let mut args = vec!["locate".to_owned(), relay.file.to_string(), middle];
     args.extend(relay.files.iter().map(|(_, path)| text(path)));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Ok(Line {
-        what: format!(
-            "find the slowest of {} places in {} relay logs",
-            2 * chosen().count(),
-            relay.files.len()
-        ),
-        ours: median(runs),
+    let peak = peak_of(&args)?;
+    let line = |what, ours, target| Line {
+        what,
+        ours,
         ceiling: ("10 ms".to_owned(), LOCATE_LIMIT),
         limit: 1.0,
-        peak: peak_of(&args)?,
-        target: true,
-    })
+        peak,
+        target,
+    };
+    let files = relay.files.len();
+    let found = format!(
+        "find the slowest of {} places in {files} relay logs",
+        chosen().count() - 1
+    );
+    let end = format!("find the end of {files} relay logs");
+    let refused = format!("refuse a place inside an event, of {}", refusals.len());
+    Ok([
+        line(found, median(runs), true),
+        line(end, median(ends), true),
+        line(refused, median(refusals), false),
+    ])
 }
 
 fn write_cut(base: &Path, file: &str, output: &Path) -> Result<Manifest> {
