@@ -51,6 +51,8 @@ pub struct AssignOrder {
     pub manager: String,
     /// With a lease, where there are enough agents for one.
     pub lease: bool,
+    /// The server of the call was replaced as the primary.
+    pub replaced: bool,
 }
 
 /// A validated `RenewLeaseRequest`.
@@ -160,6 +162,7 @@ impl TryFrom<v1::AssignPrimaryRequest> for AssignOrder {
             agents,
             manager: name(r.manager, "AssignPrimaryRequest.manager")?,
             lease: !r.without_lease,
+            replaced: r.replaced,
         })
     }
 }
@@ -172,6 +175,7 @@ impl From<&AssignOrder> for v1::AssignPrimaryRequest {
             agents: o.agents.iter().map(Into::into).collect(),
             manager: o.manager.clone(),
             without_lease: !o.lease,
+            replaced: o.replaced,
         }
     }
 }
@@ -247,6 +251,7 @@ mod tests {
             agents: vec![agent("db1"), agent("db2"), agent("db3")],
             manager: "m1".into(),
             without_lease: false,
+            replaced: true,
         }
     }
 

@@ -24,6 +24,15 @@ pub struct Word {
     pub seen: Duration,
 }
 
+/// Who the primary is, as it is told to one server's agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Primary<'a> {
+    /// Server name.
+    pub name: &'a str,
+    /// The server that is told was the primary before, and does not follow it.
+    pub replaced_called: bool,
+}
+
 impl AgentClient {
     fn leases(&self) -> v1::lease_service_client::LeaseServiceClient<Channel> {
         v1::lease_service_client::LeaseServiceClient::new(self.channel())
@@ -38,7 +47,7 @@ impl AgentClient {
         config: &ClusterConfig,
         context: &Context,
         server: &str,
-        primary: &str,
+        primary: &Primary<'_>,
         limit: Duration,
     ) -> Result<bool> {
         const CALL: &str = "AssignPrimary";
@@ -46,10 +55,11 @@ impl AgentClient {
             .map_err(|e| self.bad(CALL)(BadAnswer::new("context", "a context", e.to_string())))?;
         let order = AssignOrder {
             context,
-            primary: primary.to_owned(),
+            primary: primary.name.to_owned(),
             agents: lease::agents(config),
             manager: config.manager_name.clone(),
             lease: lease::wanted(config),
+            replaced: primary.replaced_called,
         };
         let request = v1::AssignPrimaryRequest::from(&order);
         let mut client = self.leases();

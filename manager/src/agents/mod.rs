@@ -20,7 +20,7 @@ pub use address::AddressFacts;
 pub use client::AgentClient;
 pub use connect::{AgentUnreachable, ServerAtAgent, connect};
 pub use convert::BadAnswer;
-pub use lease::Word;
+pub use lease::{Primary, Word};
 pub use stream::{NothingSaved, SegmentOutcome};
 pub use values::{
     Applied, Claim, ClaimGranted, Context, Held, HeldEvent, Logs, Promoted, Repointed, SegmentRef,

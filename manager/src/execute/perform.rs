@@ -6,7 +6,7 @@ use proto::v1::ErrorKind;
 use tokio::time::Instant;
 
 use super::{Run, StepError, address, copy, lock, show_event};
-use crate::agents::{AgentCallError, HeldEvent, Logs, SegmentOutcome, SegmentRef};
+use crate::agents::{AgentCallError, HeldEvent, Logs, Primary, SegmentOutcome, SegmentRef};
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
 use crate::plan::{Act, PieceId, Source};
@@ -162,9 +162,14 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             })
         }
         Act::AssignPrimary { server, primary } => {
+            // The dead one is held down, and thereby deposed.
+            let primary = Primary {
+                name: primary,
+                replaced_called: false,
+            };
             let lease = run
                 .client(server)?
-                .assign_primary(&run.config, context, server, primary, policy.call_timeout)
+                .assign_primary(&run.config, context, server, &primary, policy.call_timeout)
                 .await?;
             Ok(StepOutcome::Assigned { lease })
         }

@@ -20,6 +20,7 @@ pub(super) async fn handle(
 ) -> Result<Response<AssignPrimaryResponse>, AgentError> {
     let admitted = admit::change(agent, &request, request.get_ref().context.clone())?;
     let order = AssignOrder::try_from(request.into_inner())?;
+    let replaced = order.replaced;
     let lane = Lane::Fence(admitted.server.config.name.clone());
     work::run(agent, admitted, lane, "AssignPrimary", |work| async move {
         let server = &work.server;
@@ -27,7 +28,9 @@ pub(super) async fn handle(
         let before = server.lease.assign(made.clone()).await.map_err(on_wire)?;
         let own = &server.config.name;
         let was = before.is_some_and(|before| before.primary == *own);
-        if was && made.primary != *own {
+        // A primary that vanished before anybody named it does not know what it was; an order that is there stays as it is.
+        let must_be_told = replaced && server.guard.order().is_none();
+        if (was || must_be_told) && made.primary != *own {
             let deposed = Deposed {
                 operation: made.operation,
                 epoch: made.epoch,

@@ -379,6 +379,7 @@ impl<'a> Stage<'a> {
                 agents: agents.collect(),
                 manager: "m1".to_owned(),
                 without_lease: false,
+                replaced: false,
             })
             .await
             .map_err(|status| failed("assign", status.message()))?;

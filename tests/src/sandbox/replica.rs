@@ -179,6 +179,33 @@ pub async fn wait_executed(
     .await
 }
 
+/// Begins a new binary log.
+pub async fn rotate(server: &Server) -> Result<(), SandboxError> {
+    server.exec("FLUSH BINARY LOGS").await?;
+    rotated(server).await
+}
+
+/// Waits after a rotation until the end of the log stays where it is: MariaDB writes a new log's own Binlog_checkpoint from a
+/// thread in the background.
+pub async fn rotated(server: &Server) -> Result<(), SandboxError> {
+    if !server.kind().is_mariadb() {
+        return Ok(());
+    }
+    let file = binlog_end(server).await?.file;
+    wait::until("the new log's own checkpoint", LIMIT, || async {
+        let events = server.rows(&format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
+        let there = events.iter().any(|event| {
+            event.get("Event_type") == Some("Binlog_checkpoint") && event.get("Info") == Some(&file)
+        });
+        Ok(if there {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{} events", events.len()))
+        })
+    })
+    .await
+}
+
 /// The end of a server's binary log.
 pub async fn binlog_end(server: &Server) -> Result<LogPlace, SandboxError> {
     let lacking = |wanted: &str| SandboxError::Answer {

@@ -175,7 +175,7 @@ async fn perform(
         Act::Together(rows) => ledger.write_together(*rows).await,
         Act::Sql(statement) => ledger.exec(statement).await,
         Act::Admin(statement) => cluster.primary().exec(statement).await,
-        Act::RotatePrimary => cluster.primary().exec("FLUSH BINARY LOGS").await,
+        Act::RotatePrimary => replica::rotate(cluster.primary()).await,
         Act::RotateRelayLogs => {
             let end = replica::binlog_end(cluster.primary()).await?;
             for number in (1..cluster.servers().len()).filter(|number| receives(*number)) {

@@ -82,7 +82,11 @@ impl Stage {
 
     /// Statements on the primary, in one session, in the words of 5.6.
     pub(crate) async fn write(&self, statements: &[&str]) -> Result<(), SandboxError> {
-        on(self.primary(), statements).await
+        on(self.primary(), statements).await?;
+        if statements.contains(&"FLUSH LOGS") {
+            replica::rotated(self.primary()).await?;
+        }
+        Ok(())
     }
 
     /// Statements on the replica, in one session, in the words of 5.6.

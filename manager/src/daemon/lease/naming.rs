@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::CALL_LIMIT;
-use crate::agents::{AgentClient, Claim, Context};
+use crate::agents::{AgentClient, Claim, Context, Primary};
 use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
 use crate::daemon::discover;
 use crate::lease;
@@ -51,11 +51,26 @@ impl Naming {
             operation: format!("{}{}", lease::OPERATION, uuid::Uuid::new_v4().simple()),
             epoch: self.epoch,
         };
-        let named = self.claim_and_name(&context).await;
+        let replaced = self.replaced(&views);
+        let named = self.claim_and_name(&context, &replaced).await;
         let limit = self.limit();
         // Agents that do not answer keep it: it stands in nobody's way.
         join_all(self.agents.reachable().map(|c| c.release(&context, limit))).await;
         named.map_err(|why| NotNamed { why, claimed: true })
+    }
+
+    /// Servers that were replaced as primaries and are not known to follow the present one.
+    fn replaced(&self, views: &[ServerView]) -> BTreeSet<&str> {
+        self.deposed
+            .iter()
+            .filter(|server| {
+                views
+                    .iter()
+                    .find(|view| view.server == **server)
+                    .is_none_or(|view| !follows(views, &self.primary, view))
+            })
+            .map(String::as_str)
+            .collect()
     }
 
     fn limit(&self) -> Duration {
@@ -63,7 +78,11 @@ impl Naming {
     }
 
     /// The first agent in configured order first: of two who claim, one gets it.
-    async fn claim_and_name(&self, context: &Context) -> Result<String, String> {
+    async fn claim_and_name(
+        &self,
+        context: &Context,
+        replaced: &BTreeSet<&str>,
+    ) -> Result<String, String> {
         let claim = Claim {
             cluster: context.cluster.clone(),
             epoch: context.epoch,
@@ -103,7 +122,7 @@ impl Naming {
         if !know_leases.contains(&self.primary.agent) {
             return Err("its own agent did not grant it, or knows no leases".to_owned());
         }
-        self.name(context, &know_leases).await
+        self.name(context, &know_leases, replaced).await
     }
 
     /// A lease is taken up before the others know of it, and given up after they know.
@@ -111,6 +130,7 @@ impl Naming {
         &self,
         context: &Context,
         know_leases: &[AgentEndpoint],
+        replaced: &BTreeSet<&str>,
     ) -> Result<String, String> {
         let servers = self.config.servers.iter();
         let (own, others): (Vec<&ServerConfig>, Vec<&ServerConfig>) = servers
@@ -127,9 +147,12 @@ impl Naming {
         for part in order {
             let calls = part.iter().map(async |server| {
                 let client = self.agents.of(server).ok_or("it is not connected")?;
-                let primary = &self.primary.name;
+                let primary = Primary {
+                    name: &self.primary.name,
+                    replaced_called: replaced.contains(server.name.as_str()),
+                };
                 client
-                    .assign_primary(&self.config, context, &server.name, primary, self.limit())
+                    .assign_primary(&self.config, context, &server.name, &primary, self.limit())
                     .await
                     .map_err(|error| chain(&error))
             });
@@ -182,20 +205,25 @@ fn undisputed(
         {
             continue;
         }
-        let follows = facts.replica.as_ref().is_some_and(|replica| {
-            let uuid = views
-                .iter()
-                .find(|v| v.server == primary.name)
-                .and_then(|v| v.facts.as_ref().ok()?.identity.as_ref())
-                .map(|identity| identity.server_uuid.as_str());
-            same_address(&source_address(replica), &primary.address)
-                || !replica.source_uuid.is_empty() && uuid == Some(replica.source_uuid.as_str())
-        });
-        if !follows {
+        if !follows(views, primary, view) {
             return Err(format!("{} does not follow it", view.server));
         }
     }
     Ok(())
+}
+
+/// Whether a server that was seen is a replica of `primary`; one whose agent or mysqld does not answer is not.
+fn follows(views: &[ServerView], primary: &ServerConfig, view: &ServerView) -> bool {
+    let Some(replica) = view.facts.as_ref().ok().and_then(|f| f.replica.as_ref()) else {
+        return false;
+    };
+    let uuid = views
+        .iter()
+        .find(|v| v.server == primary.name)
+        .and_then(|v| v.facts.as_ref().ok()?.identity.as_ref())
+        .map(|identity| identity.server_uuid.as_str());
+    same_address(&source_address(replica), &primary.address)
+        || !replica.source_uuid.is_empty() && uuid == Some(replica.source_uuid.as_str())
 }
 
 #[cfg(test)]

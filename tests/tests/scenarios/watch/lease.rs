@@ -48,6 +48,7 @@ pub(super) async fn assign(
             agents: agents.clone(),
             manager: "m1".to_owned(),
             lease: true,
+            replaced: false,
         };
         let channel = support::dial(deployment, number, "m1").await;
         let answer = LeaseServiceClient::new(channel)
