@@ -12,13 +12,15 @@
 //!    before it and have a right checksum; without checksums more of them are asked for.
 //!
 //! Whatever is not proven is left to others: first to a walk of the one file (MariaDB does not store Annotate_rows, so that
-//! offsets there differ by no constant), then to the walk of all files. A jump answers as that walk would. So it does not answer
-//! where that takes everything else that is there: of the end of all that is held, and of a file whose format description is gone
-//! (nothing can be cut of that, so it is not held). It does not look at what lies
+//! offsets there differ by no constant), then to the walk of all files. A jump answers as that walk would: where it says that
+//! nothing follows, that takes a proof of its own (see `end`); a place inside an event is refused as the walk refuses it, for the
+//! chain holds that event whole and nothing newer begins inside it. It does not answer of a file whose format description
+//! is gone (nothing can be cut of that, so it is not held). It does not look at what lies
 //! elsewhere, so it does not see damage there; every cut does. And it takes for granted what receivers do: they open a new relay log
 //! for each connection, so that a source states positions at heads only.
 
 mod chain;
+mod end;
 mod head;
 #[cfg(test)]
 mod tests;
@@ -34,7 +36,7 @@ use crate::position::{BinlogPosition, RelayFileName, RelayPosition, ServerId};
 use crate::reader::{EventReader, FileEnd, Step};
 use crate::relay_walk::{Kind, RelayWalk, classify};
 
-use self::chain::Chain;
+use self::chain::{Chain, Landing};
 use self::head::{Head, consistent};
 
 /// What is to be found, and in what.
@@ -50,9 +52,9 @@ impl Jump<'_> {
     /// `None` if nothing could be proven.
     ///
     /// # Errors
-    /// An unreadable file.
+    /// [`LogError::NotABoundary`] for a target that is proven to lie inside an event; an unreadable file.
     pub(crate) fn locate(&self) -> Result<Option<Located>, LogError> {
-        let heads = self.heads()?;
+        let heads = self.heads(false)?;
         if !consistent(&heads) {
             return Ok(None);
         }
@@ -88,24 +90,23 @@ impl Jump<'_> {
         let located = match before.and_then(|i| heads.get(i)) {
             // Nothing can be cut of a file whose description is gone, so the walk does not hold it.
             Some(head) if unclear(head) || head.format.is_none() => return Ok(None),
-            Some(head) => match self.land(head, more)? {
+            Some(head) => match self.land(head, rest)? {
                 Some(located) => Some(located),
-                None => self.walk_one(head, more)?,
+                None => self.walk_one(head, more)?.filter(|located| !located.at_end),
             },
             None => self.at_head(&heads)?,
         };
-        // Whether anything follows the last event there is depends on all that newer files say.
-        Ok(located.filter(|located| !located.at_end))
+        Ok(located)
     }
 
-    /// The heads that matter, oldest first, with all starts that can be concluded.
-    fn heads(&self) -> Result<Vec<Head>, LogError> {
+    /// The heads that matter (or `all`), oldest first, with all starts that can be concluded.
+    fn heads(&self, all: bool) -> Result<Vec<Head>, LogError> {
         let mut heads = Vec::new();
         for (source, (_, path)) in self.files.iter().enumerate().rev() {
             let head = Head::read(source, path, self.owner)?;
             let enough = head.start.as_ref().is_some_and(|at| at < self.target);
             heads.push(head);
-            if enough {
+            if enough && !all {
                 break;
             }
         }
@@ -210,14 +211,41 @@ impl Jump<'_> {
         Ok(None)
     }
 
-    /// The target in the file that begins before it.
-    fn land(&self, head: &Head, more: bool) -> Result<Option<Located>, LogError> {
-        let (Some((first, _)), Some(start), Some((name, path))) =
+    /// The target in the file that begins before it; `rest` are the heads of those behind.
+    fn land(&self, head: &Head, rest: &[Head]) -> Result<Option<Located>, LogError> {
+        let (Some((first, _)), Some(start), Some((name, _))) =
             (head.first, &head.start, self.files.get(head.source))
         else {
             return Ok(None);
         };
         let landing = first + (self.target.offset - start.offset);
+        let Some(found) = self.chain(head, (start.offset, first), landing)? else {
+            return Ok(None);
+        };
+        if let Some((from, to)) = found.inside {
+            return self.refuse(start, (from - first, to - first), rest);
+        }
+        let more = rest.iter().any(|head| head.has_data);
+        let at_end = found.at_end && !more;
+        if at_end && !(self.is_silent(rest) && self.is_furthest(head)?) {
+            return Ok(None);
+        }
+        Ok(Some(Located {
+            position: RelayPosition::new(name.clone(), landing),
+            at_end,
+        }))
+    }
+
+    /// What a chain of events says of `landing`. `shift`: a place in the primary's file and the same one in the relay log.
+    fn chain(
+        &self,
+        head: &Head,
+        shift: (u64, u64),
+        landing: u64,
+    ) -> Result<Option<Landing>, LogError> {
+        let Some((_, path)) = self.files.get(head.source) else {
+            return Ok(None);
+        };
         if landing > head.size {
             return Ok(None);
         }
@@ -225,19 +253,30 @@ impl Jump<'_> {
             reader: EventReader::open(path)?,
             owner: self.owner,
             checksum: head.checksum,
-            shift: (start.offset, first),
+            shift,
         };
-        let Some(found) = chain.find(landing)? else {
-            return Ok(None);
-        };
-        if found.inside {
-            // Refused; whether as no boundary or as not held at all, the walk knows.
+        chain.find(landing)
+    }
+
+    /// No boundary: the event `from..to` behind `start` holds it. Nothing, if what is newer begins inside that event: then
+    /// nothing of it is held.
+    fn refuse(
+        &self,
+        start: &BinlogPosition,
+        (from, to): (u64, u64),
+        rest: &[Head],
+    ) -> Result<Option<Located>, LogError> {
+        let at = |past: u64| BinlogPosition::new(start.file.clone(), start.offset + past);
+        let after = at(to);
+        let behind = |head: &Head| head.start.as_ref().is_none_or(|start| *start >= after);
+        if !rest.iter().all(behind) {
             return Ok(None);
         }
-        Ok(Some(Located {
-            position: RelayPosition::new(name.clone(), landing),
-            at_end: found.at_end && !more,
-        }))
+        Err(LogError::NotABoundary {
+            position: self.target.clone(),
+            before: at(from),
+            after,
+        })
     }
 
     /// The target is where a file begins and no event ends: the start of a primary file, or of everything.
@@ -248,8 +287,7 @@ impl Jump<'_> {
         let (Some(head), None) = (there.next(), there.next()) else {
             return Ok(None);
         };
-        let (Some((first, _)), Some((name, path))) = (head.first, self.files.get(head.source))
-        else {
+        let (Some((first, _)), Some((name, _))) = (head.first, self.files.get(head.source)) else {
             return Ok(None);
         };
         let oldest = heads.first().is_some_and(|head| head.source == 0)
@@ -262,13 +300,8 @@ impl Jump<'_> {
         {
             return Ok(None);
         }
-        let mut chain = Chain {
-            reader: EventReader::open(path)?,
-            owner: self.owner,
-            checksum: head.checksum,
-            shift: (self.target.offset, first),
-        };
-        Ok(chain.find(first)?.map(|_| Located {
+        let found = self.chain(head, (self.target.offset, first), first)?;
+        Ok(found.map(|_| Located {
             position: RelayPosition::new(name.clone(), first),
             at_end: false,
         }))

@@ -4,7 +4,7 @@ use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
 use crate::event::{EventHeader, EventType, HEADER_LEN};
 use crate::map::ends_at;
-use crate::position::ServerId;
+use crate::position::{BinlogPosition, ServerId};
 use crate::reader::{EventReader, FileEnd, Step};
 use crate::relay_walk::{Kind, classify};
 
@@ -21,10 +21,12 @@ const CHAIN_UNPROTECTED: usize = 8;
 
 /// What is at a landing.
 pub(super) struct Landing {
-    /// It is no boundary.
-    pub(super) inside: bool,
+    /// Where the event starts and ends in the relay log that it is inside of, if it is no boundary.
+    pub(super) inside: Option<(u64, u64)>,
     /// No event of the stream follows in this file.
     pub(super) at_end: bool,
+    /// The event that ends there is the primary's Rotate to there.
+    pub(super) rotates_to: Option<BinlogPosition>,
 }
 
 /// Consecutive events of the stream around a landing.
@@ -103,7 +105,8 @@ impl Chain {
         known: bool,
     ) -> Result<Option<Landing>, LogError> {
         self.reader.seek(from, self.checksum);
-        let mut inside = false;
+        let mut inside = None;
+        let mut rotates_to = None;
         let mut reached = from;
         let mut links = 0;
         let mut following = 0;
@@ -132,6 +135,9 @@ impl Chain {
                 if event.type_code() == EventType::FORMAT_DESCRIPTION {
                     return Ok(None);
                 }
+                if following == 0 && !self.is_over()? {
+                    return Ok(None);
+                }
                 break following == 0;
             }
             let format = kind == Kind::Format && known && at == from;
@@ -142,11 +148,18 @@ impl Chain {
             links += 1;
             reached = end;
             if at < landing && landing < end {
-                inside = true;
+                inside = Some((at, end));
             }
             following += usize::from(at >= landing);
-            if rotates && end > landing {
-                break false;
+            if let Kind::Rotate { to } = kind {
+                if end > landing {
+                    break false;
+                }
+                // What follows it is another file's, and stands elsewhere.
+                if end < landing {
+                    return Ok(None);
+                }
+                rotates_to = Some(to);
             }
         };
         if reached < landing {
@@ -156,6 +169,18 @@ impl Chain {
             ChecksumAlgorithm::Crc32 => 1,
             ChecksumAlgorithm::None => CHAIN_UNPROTECTED,
         };
-        Ok((known || links >= least).then_some(Landing { inside, at_end }))
+        Ok((known || links >= least).then_some(Landing {
+            inside,
+            at_end,
+            rotates_to,
+        }))
+    }
+
+    /// No whole event follows, nor a damaged one.
+    fn is_over(&mut self) -> Result<bool, LogError> {
+        Ok(matches!(
+            self.reader.step()?,
+            Step::End(FileEnd::Boundary | FileEnd::Torn { .. })
+        ))
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
-use crate::event::{FIRST_EVENT, FormatDescription};
+use crate::event::{FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription};
 use crate::map::ends_at;
 use crate::position::{BinlogPosition, ServerId};
 use crate::reader::{EventReader, FileEnd, RawEvent, Step};
@@ -33,14 +33,18 @@ pub(super) struct Head {
     pub(super) format: Option<(u32, u32)>,
     /// The first event is the primary's Rotate to there.
     pub(super) rotate_to: Option<BinlogPosition>,
-    /// It holds the replica's own events only.
+    /// It holds nothing of the stream, and states nothing.
     pub(super) bare: bool,
+    /// It ends behind its head: there is nothing else in it.
+    pub(super) over: bool,
     /// The first event is more than a format description or Rotate, or data follow it directly.
     pub(super) has_data: bool,
     /// The first event does not stand where the head says: something is missing before it.
     pub(super) odd: bool,
     /// Where the format description ends that stands here in its place.
     described: u64,
+    /// A format description may stand in its place if what was before ended there.
+    may_begin: bool,
     /// Where the first event is in the primary's stream, once known.
     pub(super) start: Option<BinlogPosition>,
 }
@@ -57,18 +61,19 @@ impl Head {
             format: None,
             rotate_to: None,
             bare: false,
+            over: false,
             has_data: false,
             odd: false,
             described: 0,
+            may_begin: false,
             start: None,
         };
         for _ in 0..HEAD_MAX {
             let event = match reader.step()? {
                 Step::Event(event) => event,
                 Step::End(end) => {
-                    head.bare = matches!(end, FileEnd::Boundary)
-                        && head.first.is_none()
-                        && head.stated.is_none();
+                    head.over = matches!(end, FileEnd::Boundary) && head.first.is_none();
+                    head.bare = head.over && head.stated.is_none() && !head.may_begin;
                     break;
                 }
             };
@@ -110,6 +115,14 @@ impl Head {
                                 .saturating_sub(at.offset.max(self.described))
                                 > PREVIOUS_GTIDS_SURE
                     });
+                // The description of another file, if any was before, is not that of this one.
+                if self
+                    .stated
+                    .as_ref()
+                    .is_none_or(|at| at.file != position.file)
+                {
+                    self.format = None;
+                }
                 self.stated = Some(position);
                 self.first = None;
                 true
@@ -119,6 +132,7 @@ impl Head {
                 let in_place = expected == Some(FIRST_EVENT)
                     && !ends_at(header, 0)
                     && u64::from(start) == FIRST_EVENT;
+                self.may_begin |= !header.has_flag(FLAG_ARTIFICIAL) && header.log_pos != 0;
                 let description = FormatDescription::parse(event.bytes);
                 // It begins the stream here; what follows may stand right behind it or, behind another Rotate, further on.
                 if in_place && description.is_some() {

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::checksum::ChecksumAlgorithm;
@@ -51,13 +53,28 @@ fn targets(log: &PrimaryLog) -> Vec<BinlogPosition> {
     all
 }
 
-/// Targets that are held, and those among them that a jump found. Missed are those that something follows: what the end
-/// of everything is takes a walk.
+/// Targets that are held, and those among them that a jump found, or missed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     held: usize,
     jumped: usize,
     missed: Vec<(String, Located)>,
+    /// Ends, and targets inside events: told by a jump, and all there are.
+    ends: (usize, usize),
+    inside: (usize, usize),
+}
+
+impl Found {
+    fn add(&mut self, other: &Self) {
+        self.held += other.held;
+        self.jumped += other.jumped;
+        for (sum, more) in [
+            (&mut self.ends, other.ends),
+            (&mut self.inside, other.inside),
+        ] {
+            *sum = (sum.0 + more.0, sum.1 + more.1);
+        }
+    }
 }
 
 fn compare(
@@ -77,7 +94,16 @@ fn compare(
             target,
         };
         found.held += usize::from(expected.is_ok());
-        match jump.locate() {
+        let said = jump.locate();
+        let sums = match &expected {
+            Ok(located) if located.at_end => Some(&mut found.ends),
+            Err(LogError::NotABoundary { .. }) => Some(&mut found.inside),
+            _ => None,
+        };
+        if let Some(sums) = sums {
+            *sums = (sums.0 + usize::from(!matches!(said, Ok(None))), sums.1 + 1);
+        }
+        match said {
             Ok(Some(located)) => {
                 assert_eq!(
                     Some(&located),
@@ -87,9 +113,7 @@ fn compare(
                 found.jumped += 1;
             }
             Ok(None) => {
-                if let Ok(expected) = expected
-                    && !expected.at_end
-                {
+                if let Ok(expected) = expected {
                     found.missed.push((target.to_string(), expected));
                 }
             }
@@ -218,13 +242,10 @@ fn where_offsets_differ_by_no_constant_only_one_file_is_walked() {
     let files = write(&relay, dir.path());
     let found = compare(&files, None, &targets(&log));
     assert!(found.held > 4 * 59, "{found:?}");
-    // Only the start of everything, which no event ends at, is left to the walk of all files.
-    let missed: Vec<_> = found
-        .missed
-        .iter()
-        .map(|(target, _)| target.as_str())
-        .collect();
-    assert_eq!(missed, ["b.000001:4"], "{found:?}");
+    // Only the start of everything, which no event ends at, and the end are left to the walk of all files.
+    let missed: Vec<_> = found.missed.iter().map(|(target, _)| target).collect();
+    let end = log.position().to_string();
+    assert_eq!(missed, ["b.000001:4", &end], "{found:?}");
 }
 
 #[test]
@@ -254,6 +275,102 @@ fn what_does_not_hold_at_the_landing_is_not_jumped_to() {
             "{at} of {landing}: {:?}",
             jump(target)
         );
+    }
+}
+
+/// What a jump says of the end of `log`, after it was compared with the walk.
+fn end_of(files: &[(RelayFileName, PathBuf)], log: &PrimaryLog) -> Option<Located> {
+    compare(files, None, &targets(log));
+    let jump = Jump {
+        files,
+        owner: OWNER,
+        latest: None,
+        target: log.position(),
+    };
+    jump.locate().unwrap()
+}
+
+#[test]
+fn the_end_is_told_however_the_newest_files_look() {
+    for checksum in [Crc32, NoChecksum] {
+        let (log, relay) = received(checksum, 90, 60);
+        let end = log.position().clone();
+        type Change = fn(&mut RelayWriter, &PrimaryLog, &BinlogPosition);
+        let changes: [Change; 5] = [
+            |_, _, _| {},
+            // Restarts of the replica, and connections that brought nothing.
+            |relay, _, _| relay.rotate(),
+            |relay, log, end| relay.connect(log, end),
+            |relay, log, end| {
+                relay.rotate();
+                relay.connect(log, end);
+                relay.rotate();
+            },
+            // The next event was on its way.
+            |relay, log, _| {
+                let mut next = log.clone();
+                next.query("BEGIN");
+                relay.append(&next.events.last().unwrap().bytes[..25]);
+            },
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let (dir, mut relay) = (tempfile::tempdir().unwrap(), relay.clone());
+            let last = relay.files.last().unwrap();
+            let place = RelayPosition::new(last.0.clone(), last.1.len() as u64);
+            change(&mut relay, &log, &end);
+            let told = end_of(&write(&relay, dir.path()), &log);
+            let expected = Located {
+                position: place,
+                at_end: true,
+            };
+            assert_eq!(told, Some(expected), "{checksum:?} {i}");
+        }
+    }
+}
+
+#[test]
+fn no_end_is_told_where_an_older_file_leads_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, mut relay) = received(Crc32, 90, 60);
+    let (end, again) = (log.events.len(), log.events.len() / 2);
+    log.transaction(60, 1, 60).rotate();
+    let rotate = log.events.len() - 2;
+    relay.connect(&log, &log.events[rotate].start.clone());
+    for event in &log.events[rotate..] {
+        relay.receive(&log, event);
+    }
+    // A connection further back, which ends before the Rotate.
+    relay.connect(&log, &log.events[again].start.clone());
+    for event in &log.events[again..end] {
+        relay.receive(&log, event);
+    }
+    let files = write(&relay, dir.path());
+    compare(&files, None, &targets(&log));
+    let target = &log.events[end - 1].end;
+    let walked = RelayLogs::open(files.clone(), OWNER, None).unwrap();
+    walked.survey().unwrap();
+    // The Rotate and what is behind it are held further on.
+    assert!(!walked.locate(target).unwrap().at_end);
+    let jump = Jump {
+        files: &files,
+        owner: OWNER,
+        latest: None,
+        target,
+    };
+    assert!(jump.locate().unwrap().is_none());
+}
+
+#[test]
+fn a_search_for_the_end_says_what_it_says_after_a_walk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, relay) = received(Crc32, 90, 60);
+    let files = write(&relay, dir.path());
+    let fresh = || RelayLogs::open(files.clone(), OWNER, None).unwrap();
+    let walked = fresh();
+    walked.survey().unwrap();
+    for target in targets(&log) {
+        let said = |logs: &RelayLogs| logs.first_event(&target).map_err(|e| e.to_string());
+        assert_eq!(said(&fresh()), said(&walked), "{target}");
     }
 }
 
@@ -294,65 +411,97 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (1..6_usize).prop_map(Act::Skip),
         1 => (1..30_usize).prop_map(Act::Torn),
     ];
-    proptest::collection::vec(one, 1..40)
+    // Long stories hold all kinds of damage, short ones end in many ways.
+    prop_oneof![
+        proptest::collection::vec(one.clone(), 1..40),
+        proptest::collection::vec(one, 0..6),
+    ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever the primary wrote, and however the receiver came by it, holes and cut off files included.
-    #[test]
-    fn a_jump_says_what_the_walk_says(writes in writes(), acts in acts(), drop in 0..3_usize, told in any::<bool>(), sums in any::<bool>()) {
-        let dir = tempfile::tempdir().unwrap();
-        let checksum = if sums { Crc32 } else { NoChecksum };
-        let mut log = PrimaryLog::new(file("b.000009"), 1, checksum);
-        for write in &writes {
-            match write {
-                Write::Transactions(n, row) => {
-                    for i in 0..*n {
-                        log.transaction(i as u64, 1, *row);
-                    }
-                    &mut log
+/// Whatever the primary wrote, and however the receiver came by it, holes and cut off files included.
+fn compare_random(
+    writes: &[Write],
+    acts: &[Act],
+    drop: usize,
+    (told, sums, all): (bool, bool, bool),
+) -> Found {
+    let dir = tempfile::tempdir().unwrap();
+    let checksum = if sums { Crc32 } else { NoChecksum };
+    let mut log = PrimaryLog::new(file("b.000009"), 1, checksum);
+    for write in writes {
+        match write {
+            Write::Transactions(n, row) => {
+                for i in 0..*n {
+                    log.transaction(i as u64, 1, *row);
                 }
-                Write::Rotate(sums) => log.rotate_with(if *sums { Crc32 } else { NoChecksum }),
-                Write::Stop => log.stop(),
-                Write::Crash => log.crash(),
-            };
-        }
-        let mut relay = writer(checksum);
-        relay.connect(&log, &log.events[0].start.clone());
-        let mut next = 0;
-        for act in acts.iter().chain(&[Act::Receive(usize::MAX)]) {
-            match act {
-                Act::Receive(n) => {
-                    for event in log.events.iter().skip(next).take(*n) {
-                        relay.receive(&log, event);
-                        next += 1;
-                    }
+                &mut log
+            }
+            Write::Rotate(sums) => log.rotate_with(if *sums { Crc32 } else { NoChecksum }),
+            Write::Stop => log.stop(),
+            Write::Crash => log.crash(),
+        };
+    }
+    let mut relay = writer(checksum);
+    relay.connect(&log, &log.events[0].start.clone());
+    let mut next = 0;
+    let rest = [Act::Receive(usize::MAX)];
+    for act in acts.iter().chain(rest.iter().filter(|_| all)) {
+        match act {
+            Act::Receive(n) => {
+                for event in log.events.iter().skip(next).take(*n) {
+                    relay.receive(&log, event);
+                    next += 1;
                 }
-                Act::RotateRelay => relay.rotate(),
-                Act::Reconnect | Act::StartAgain(_) => {
-                    if let Act::StartAgain(back) = act {
-                        next = next.saturating_sub(*back);
-                    }
-                    if let Some(event) = log.events.get(next) {
-                        relay.connect(&log, &event.start.clone());
-                    }
+            }
+            Act::RotateRelay => relay.rotate(),
+            Act::Reconnect | Act::StartAgain(_) => {
+                if let Act::StartAgain(back) = act {
+                    next = next.saturating_sub(*back);
                 }
-                Act::Skip(n) => next += n,
-                Act::Torn(cut) => {
-                    if let Some((_, bytes)) = relay.files.last_mut() {
-                        bytes.truncate(bytes.len().saturating_sub(*cut).max(4));
-                    }
-                    if let Some(event) = log.events.get(next) {
-                        relay.connect(&log, &event.start.clone());
-                    }
+                // One that has everything waits at the end.
+                let at = log
+                    .events
+                    .get(next)
+                    .map_or(log.position(), |event| &event.start);
+                relay.connect(&log, &at.clone());
+            }
+            Act::Skip(n) => next += n,
+            Act::Torn(cut) => {
+                if let Some((_, bytes)) = relay.files.last_mut() {
+                    bytes.truncate(bytes.len().saturating_sub(*cut).max(4));
+                }
+                if let Some(event) = log.events.get(next) {
+                    relay.connect(&log, &event.start.clone());
                 }
             }
         }
-        let mut files = write(&relay, dir.path());
-        files.drain(..drop.min(files.len() - 1));
-        let latest = Some(log.position()).filter(|_| told);
-        compare(&files, latest, &targets(&log));
     }
+    let mut files = write(&relay, dir.path());
+    files.drain(..drop.min(files.len() - 1));
+    let latest = Some(log.position()).filter(|_| told);
+    compare(&files, latest, &targets(&log))
+}
+
+#[test]
+fn a_jump_says_what_the_walk_says() {
+    let config = ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let all = RefCell::new(Found::default());
+    let case = (writes(), acts(), 0..3_usize, any::<(bool, bool, bool)>());
+    TestRunner::new(config)
+        .run(&case, |(writes, acts, drop, flags)| {
+            let found = compare_random(&writes, &acts, drop, flags);
+            all.borrow_mut().add(&found);
+            Ok(())
+        })
+        .unwrap();
+    let all = all.into_inner();
+    // Cases that a jump leaves to the walk show nothing about it.
+    assert!(all.ends.0 * 10 > all.ends.1, "{all:?}");
+    assert!(all.inside.0 * 2 > all.inside.1, "{all:?}");
+    assert!(all.jumped * 2 > all.held, "{all:?}");
+    eprintln!("{all:?}");
 }
