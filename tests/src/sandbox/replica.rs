@@ -193,7 +193,9 @@ pub async fn rotated(server: &Server) -> Result<(), SandboxError> {
     }
     let file = binlog_end(server).await?.file;
     wait::until("the new log's own checkpoint", LIMIT, || async {
-        let events = server.rows(&format!("SHOW BINLOG EVENTS IN '{file}'")).await?;
+        let events = server
+            .rows(&format!("SHOW BINLOG EVENTS IN '{file}'"))
+            .await?;
         let there = events.iter().any(|event| {
             event.get("Event_type") == Some("Binlog_checkpoint") && event.get("Info") == Some(&file)
         });
