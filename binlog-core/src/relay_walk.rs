@@ -27,111 +27,22 @@
 //! Any other gap is a hole: the provider lacks that part. So are the events that the receiver ignored (its own server id,
 //! ignored ids) and what a source in auto-position mode skipped: another replica may need them.
 
+mod kind;
+mod unstored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checksum::ChecksumAlgorithm;
 use crate::event::mariadb::MariaDbGtidEvent;
 use crate::event::{
-    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FLAG_RELAY_LOG, FormatDescription, HEADER_LEN, gtid,
-    previous_gtids, rotate,
+    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, gtid, previous_gtids,
 };
 use crate::map::{FormatRef, Join, MapBuilder};
 use crate::position::{BinlogFileName, BinlogPosition, ServerId};
 use crate::reader::RawEvent;
 
-/// No MariaDB transaction is shorter: GTID event 38 and a statement of 19 + 13 + 14 and a few letters of text.
-const SHORTEST_GROUP: u64 = 84;
-/// No transaction with a MySQL GTID is shorter: GTID event 44, statement 19 + 13, its flags, SQL mode, catalog and character
-/// sets 26, a database name 1 and a few letters of text.
-const SHORTEST_MYSQL_GROUP: u64 = 105;
-/// Body of a Gtid_list event without entries (it is padded), and of each entry.
-const GTID_LIST_EMPTY: u64 = 4;
-const GTID_LIST_ENTRY: u64 = 16;
-/// Most entries believed.
-const GTID_LIST_MAX: u64 = 4096;
-/// START_ENCRYPTION_EVENT: scheme 1, key version 4, nonce 12.
-const START_ENCRYPTION_BODY: u64 = 17;
-
-/// What an event of a relay log is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The replica's own.
-    Local,
-    /// States a position.
-    States {
-        position: BinlogPosition,
-        by_receiver: bool,
-    },
-    /// The primary's Rotate.
-    Rotate { to: BinlogPosition },
-    /// A format description of the primary.
-    Format,
-    /// Takes no place.
-    Artificial,
-    /// An event of the stream.
-    Data,
-    /// A Rotate that names no file.
-    Malformed,
-}
-
-/// Sorts out one event; `expected` is the place reached, as far as known.
-#[allow(clippy::cast_possible_truncation)]
-pub(crate) fn classify(event: &RawEvent<'_>, owner: ServerId, expected: Option<u64>) -> Kind {
-    let header = &event.header;
-    let own = header.has_flag(FLAG_RELAY_LOG) || header.server_id == owner.0;
-    let framing = matches!(
-        header.type_code,
-        EventType::FORMAT_DESCRIPTION
-            | EventType::ROTATE
-            | EventType::STOP
-            | EventType::MARIADB_START_ENCRYPTION
-    );
-    // The replica writes its own format description first, whatever ids are configured now.
-    if (framing && own)
-        || (event.offset == FIRST_EVENT && header.type_code == EventType::FORMAT_DESCRIPTION)
-        || header.has_flag(FLAG_RELAY_LOG)
-    {
-        return Kind::Local;
-    }
-    // An event that ends at a multiple of 4 GiB has log_pos 0 like those that take no place.
-    let placeless = header.has_flag(FLAG_ARTIFICIAL)
-        || (header.log_pos == 0
-            && expected
-                .map(|at| at.saturating_add(u64::from(header.event_size)))
-                .is_none_or(|end| end as u32 != 0));
-    match header.type_code {
-        EventType::ROTATE => {
-            let Some(to) = rotate::parse(event.body()) else {
-                return Kind::Malformed;
-            };
-            if header.server_id == 0 {
-                return Kind::States {
-                    position: to,
-                    by_receiver: true,
-                };
-            }
-            if placeless {
-                return Kind::States {
-                    position: to,
-                    by_receiver: false,
-                };
-            }
-            let continues = expected
-                .is_some_and(|at| header.log_pos == (at as u32).wrapping_add(header.event_size));
-            if !continues && u64::from(header.log_pos) == event.end() {
-                return Kind::States {
-                    position: to,
-                    by_receiver: true,
-                };
-            }
-            Kind::Rotate { to }
-        }
-        EventType::FORMAT_DESCRIPTION => Kind::Format,
-        EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Kind::Artificial,
-        _ if placeless => Kind::Artificial,
-        _ => Kind::Data,
-    }
-}
+pub(crate) use self::kind::{Kind, classify};
+use self::unstored::{SHORTEST_GROUP, SHORTEST_MYSQL_GROUP, ends_statement, mariadb_spare};
 
 /// A gap that was accepted although a transaction could hide in it, as long as the numbers go on.
 #[derive(Debug)]
@@ -510,55 +421,4 @@ impl RelayWalk {
             }
         }
     }
-}
-
-/// What an Annotate_rows can follow inside a transaction: its GTID, a statement, the last row event of one.
-fn ends_statement(event: &RawEvent<'_>) -> bool {
-    /// `STMT_END_F` in the flags of a row event, which follow the table id.
-    const STMT_END: u8 = 1;
-    match event.type_code() {
-        EventType::MARIADB_GTID
-        | EventType::QUERY
-        | EventType::MARIADB_QUERY_COMPRESSED
-        | EventType::EXECUTE_LOAD_QUERY => true,
-        EventType(20..=25 | 30..=32 | 166..=171) => event
-            .body()
-            .get(6)
-            .is_some_and(|flags| flags & STMT_END != 0),
-        _ => false,
-    }
-}
-
-/// How many bytes of a gap are more than what must stand there anyway, if the gap has exactly the length of MariaDB's
-/// unstored events: at the head of a file [Start_encryption,] Gtid_list and one or two Binlog_checkpoint, elsewhere one to four
-/// Binlog_checkpoint.
-fn mariadb_spare(gap: u64, head: bool, name_len: u64, checksum: u64, writers: u64) -> Option<u64> {
-    let overhead = u64::from(HEADER_LEN) + checksum;
-    let checkpoint = overhead + 4 + name_len;
-    if !head {
-        let count = gap / checkpoint;
-        return (gap.is_multiple_of(checkpoint) && (1..=4).contains(&count))
-            .then(|| gap - checkpoint);
-    }
-    let list = overhead + GTID_LIST_EMPTY;
-    let encryption = overhead + START_ENCRYPTION_BODY;
-    for fixed in [
-        list + checkpoint,
-        list + 2 * checkpoint,
-        list,
-        encryption + list + checkpoint,
-    ] {
-        let Some(rest) = gap.checked_sub(fixed) else {
-            continue;
-        };
-        let entries = rest / GTID_LIST_ENTRY;
-        if rest.is_multiple_of(GTID_LIST_ENTRY) && (writers..=GTID_LIST_MAX).contains(&entries) {
-            return Some(gap.saturating_sub(list + checkpoint));
-        }
-        // An empty list is padded to the length of the header of its kind.
-        if writers == 0 && rest == 2 {
-            return Some(gap.saturating_sub(list + checkpoint));
-        }
-    }
-    None
 }
