@@ -141,12 +141,12 @@ impl EventReader {
         self.interrupted();
     }
 
-    /// From here on a second thread may read and sum ahead of the walk, for files that are worth it, if there is a core for
-    /// it besides those of the caller and of `others`, threads that work for the caller. Every answer is the same as
-    /// without.
-    pub fn read_ahead(&mut self, others: usize) {
+    /// From here on a second thread may read and sum ahead of the walk, for files that are worth it, if there is a second
+    /// core. Where a digest is made beside what is written, that is a third thread, and shares out what there is to do over two
+    /// cores better than two threads of unlike length do. Every answer is the same as without.
+    pub fn read_ahead(&mut self) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        if cores > 1 + others {
+        if cores > 1 {
             self.ahead = ReadAhead::From(self.next.saturating_add(AHEAD_AFTER));
         }
     }

@@ -318,7 +318,7 @@ impl Jump<'_> {
                 .go_to(start.clone(), Join::Broken, head.source, FIRST_EVENT);
         }
         let mut reader = EventReader::open(path)?;
-        reader.read_ahead(0);
+        reader.read_ahead();
         let end = loop {
             match reader.step()? {
                 Step::Event(event) => walk.feed(&event, head.source),

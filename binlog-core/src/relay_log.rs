@@ -221,7 +221,7 @@ impl RelayLogs {
         };
         for (source, (name, path)) in self.files.iter().enumerate() {
             let mut reader = EventReader::open(path)?;
-            reader.read_ahead(0);
+            reader.read_ahead();
             let mut closing = Closing::default();
             let file_end = loop {
                 match reader.step()? {

@@ -42,8 +42,7 @@ impl BinaryLogs {
         for file in self.files.iter().take(end).skip(first) {
             let path = self.path(file);
             let mut reader = EventReader::open(&path)?;
-            // Beside what is written works its digest.
-            reader.read_ahead(usize::from(writing.is_some()));
+            reader.read_ahead();
             let source = sources.len();
             sources.push(path.clone());
             let join = if source == 0 {

@@ -142,7 +142,7 @@ fn an_event_over_a_mebibyte_and_what_follows_it_are_read() {
         let path = write(dir.path(), &bytes);
         assert_eq!(walk(&path, None), walk(&path, Some(BUFFER)));
         let mut reader = EventReader::open(&path).unwrap();
-        reader.read_ahead(0);
+        reader.read_ahead();
         let mut events = 0;
         while let Step::Event(_) = reader.step().unwrap() {
             events += 1;

@@ -130,8 +130,7 @@ impl Cut {
     ) -> Result<Option<u64>, LogError> {
         let path = self.source(step.source);
         let mut reader = EventReader::open(&path)?;
-        // The digest is made beside.
-        reader.read_ahead(1);
+        reader.read_ahead();
         let file = reader.file();
         reader.seek(step.at, step.checksum);
         let mut expected = step.from;
