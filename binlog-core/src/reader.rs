@@ -7,12 +7,14 @@
 //! (see `ahead`). The size is taken once when the file is opened, so a file that still grows has one end for the
 //! whole walk. What follows the last whole event is classified, never handed out, and never an error.
 //!
-//! Positions in the primary's stream are not this module's business.
+//! Positions in the primary's stream are not this module's business, with one exception: where a server left them out of
+//! headers they are put in (see `group`).
 
 mod ahead;
 mod buffer;
 mod edge;
 mod event;
+mod group;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::ahead::{Ahead, Job, ordinary};
+use self::group::Group;
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
 use crate::event::{EventHeader, FIRST_EVENT, MAGIC, MAGIC_ENCRYPTED};
@@ -59,6 +62,7 @@ pub struct EventReader {
     /// Header of the event that is cut off, if that much of it is there.
     cut_off: Option<EventHeader>,
     ahead: ReadAhead,
+    group: Group,
     /// File offset up to which the checksums of what the buffer holds are known to be right.
     proven: u64,
 }
@@ -109,6 +113,7 @@ impl EventReader {
             end: None,
             cut_off: None,
             ahead: ReadAhead::Never,
+            group: Group::default(),
             proven: 0,
         };
         let magic = reader.fill(0, MAGIC.len())?;
@@ -138,7 +143,20 @@ impl EventReader {
         self.described = true;
         self.end = None;
         self.proven = 0;
+        self.group = Group::default();
         self.interrupted();
+    }
+
+    /// The same where the caller also knows that the next event starts at `place` of the primary's file: it may be one
+    /// inside a transaction, whose header does not say so.
+    pub(crate) fn seek_to(&mut self, offset: u64, checksum: ChecksumAlgorithm, place: u64) {
+        self.seek(offset, checksum);
+        self.stands_at(place);
+    }
+
+    /// The next event starts at `place` of the primary's file.
+    pub(crate) fn stands_at(&mut self, place: u64) {
+        self.group = Group::at(place);
     }
 
     /// From here on a second thread may read and sum ahead of the walk, for files that are worth it, if there is a second
@@ -228,6 +246,7 @@ impl EventReader {
     /// Passes an event that lies in the buffer.
     #[inline]
     fn lend(&mut self, header: EventHeader, skip: usize) -> RawEvent<'_> {
+        let header = self.group.pass(header);
         let offset = self.next;
         self.next = offset + u64::from(header.event_size);
         let end = skip + header.event_size as usize;

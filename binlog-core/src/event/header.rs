@@ -16,7 +16,8 @@ pub struct EventHeader {
     pub server_id: u32,
     /// Whole event in bytes, header and checksum included (offset 9).
     pub event_size: u32,
-    /// **End** of the event in the primary's file, modulo 2^32; 0 for artificial events (offset 13).
+    /// **End** of the event in the primary's file, modulo 2^32; 0 for artificial events (offset 13). MariaDB 11.4 and newer
+    /// also leave it 0 inside transactions; a reader then hands out the place that it must be.
     pub log_pos: u32,
     /// Flags (offset 17).
     pub flags: u16,

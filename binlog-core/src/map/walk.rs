@@ -46,7 +46,7 @@ impl Map {
             (from, piece.at + from.saturating_sub(piece.from))
         };
         let mut reader = EventReader::open(self.source(piece.source))?;
-        reader.seek(at, piece.checksum);
+        reader.seek_to(at, piece.checksum, start);
         Ok((reader, start))
     }
 

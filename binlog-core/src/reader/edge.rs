@@ -45,6 +45,7 @@ impl EventReader {
             });
         }
         self.next = offset + u64::from(header.event_size);
+        let header = self.group.pass(header);
         let bytes = self.fill(offset, size.min(INLINE_MAX))?;
         Ok(Step::Event(RawEvent {
             offset,
@@ -92,7 +93,7 @@ impl EventReader {
             )));
         }
         if u64::from(size) > rest {
-            self.cut_off = Some(header);
+            self.cut_off = Some(self.group.pass(header));
             return Ok(Err(torn(
                 offset,
                 format!("{rest} of {size} bytes of a {}", header.type_code),

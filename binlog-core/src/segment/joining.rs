@@ -100,6 +100,12 @@ impl Joining {
         let mut extents = manifest.extents.iter().peekable();
         let mut inside: Option<&ManifestExtent> = None;
         loop {
+            if let Some(extent) = extents.peek()
+                && extent.segment_offset == reader.offset()
+            {
+                // It may begin inside a transaction.
+                reader.stands_at(extent.from);
+            }
             let event = match reader.step()? {
                 Step::Event(event) => event,
                 Step::End(end) => {

@@ -291,7 +291,8 @@ impl ChainEvents {
             Some(reader) => reader,
             none => {
                 let mut reader = EventReader::open(path)?;
-                reader.seek(map.physical(piece, self.place.offset)?, piece.checksum);
+                let at = map.physical(piece, self.place.offset)?;
+                reader.seek_to(at, piece.checksum, self.place.offset);
                 none.insert(reader)
             }
         };

@@ -132,7 +132,7 @@ impl Cut {
         let mut reader = EventReader::open(&path)?;
         reader.read_ahead();
         let file = reader.file();
-        reader.seek(step.at, step.checksum);
+        reader.seek_to(step.at, step.checksum, step.from);
         let mut expected = step.from;
         let mut whole_end = None;
         while reader.offset() < step.end_at {

@@ -1,7 +1,9 @@
 //! The walk over one file as the manual describes it, on bytes in memory: the model of the reader.
 
 use binlog_core::checksum::{ChecksumAlgorithm, crc32};
-use binlog_core::event::{FormatDescription, HEADER_LEN, MAGIC, MAGIC_ENCRYPTED};
+use binlog_core::event::{
+    FLAG_ARTIFICIAL, FLAG_RELAY_LOG, FormatDescription, HEADER_LEN, MAGIC, MAGIC_ENCRYPTED,
+};
 use binlog_core::{EventHeader, EventType};
 
 /// `max_allowed_packet` is at most 1 GiB.
@@ -103,6 +105,30 @@ pub fn walk(file: &[u8]) -> (Vec<NaiveEvent<'_>>, NaiveEnd) {
         offset += bytes.len();
     };
     (events, end)
+}
+
+/// The headers as a walk that begins with these events tells them: inside a MariaDB group an event without a place ends
+/// behind the one before it.
+pub fn placed(events: &[NaiveEvent<'_>]) -> Vec<EventHeader> {
+    let mut end_before: Option<u32> = None;
+    let mut headers = Vec::new();
+    for event in events {
+        let mut header = event.header;
+        let ends_group = header.flags & (FLAG_ARTIFICIAL | FLAG_RELAY_LOG) != 0
+            || [3, 4, 15, 27, 41, 161, 163].contains(&header.type_code.0);
+        if header.type_code == EventType::MARIADB_GTID && !ends_group {
+            end_before = Some(header.log_pos);
+        } else if ends_group {
+            end_before = None;
+        } else if let Some(before) = end_before {
+            if header.log_pos == 0 {
+                header.log_pos = before.wrapping_add(header.event_size);
+            }
+            end_before = Some(header.log_pos).filter(|_| header.type_code != EventType::XID);
+        }
+        headers.push(header);
+    }
+    headers
 }
 
 /// (setting of the event, of those that follow) if it is not damaged.
