@@ -53,6 +53,12 @@ pub enum ChangeOption {
     Ssl(bool),
     /// `MASTER_SSL_VERIFY_SERVER_CERT`.
     SslVerify(bool),
+    /// `MASTER_TLS_VERSION` (MySQL 5.7+).
+    TlsVersion(String),
+    /// `GET_MASTER_PUBLIC_KEY` (MySQL 8.0+).
+    GetPublicKey(bool),
+    /// `MASTER_PUBLIC_KEY_PATH` (MySQL 8.0+).
+    PublicKeyPath(String),
     /// `MASTER_SSL_CA`, `_CAPATH`, `_CERT`, `_CIPHER`, `_KEY`, `_CRL`, `_CRLPATH`.
     SslText(&'static str, String),
     /// `IGNORE_SERVER_IDS`.
@@ -121,7 +127,10 @@ impl Dialect {
     /// Name of a column of that status, given in the old vocabulary.
     pub fn column(&self, old: &str) -> String {
         if self.says_replica() {
-            old.replace("Master", "Source").replace("Slave", "Replica")
+            // `Get_master_public_key` alone is written in small letters, and became `Get_Source_public_key`.
+            old.replace("Get_master", "Get_Master")
+                .replace("Master", "Source")
+                .replace("Slave", "Replica")
         } else {
             old.to_owned()
         }
@@ -133,6 +142,20 @@ impl Dialect {
             "SHOW BINARY LOG STATUS"
         } else {
             "SHOW MASTER STATUS"
+        }
+    }
+
+    /// Asks for the heartbeat period of the channel: one row with a column `Value`, seconds, or none. The status variable
+    /// went in MySQL 5.7, where a channel has a period of its own.
+    pub fn heartbeat_period(&self) -> String {
+        if self.version.is_mysql_from(5, 7, 0) {
+            format!(
+                "SELECT HEARTBEAT_INTERVAL AS Value FROM performance_schema.replication_connection_configuration \
+                 WHERE CHANNEL_NAME={}",
+                quote(&self.channel)
+            )
+        } else {
+            "SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'".to_owned()
         }
     }
 
@@ -231,10 +254,15 @@ impl Dialect {
 
     /// Only the option's name may change, never its value.
     fn translate_option(&self, rendered: &str) -> String {
-        match rendered.strip_prefix("MASTER_") {
-            Some(rest) if self.says_source() => format!("SOURCE_{rest}"),
-            _ => rendered.to_owned(),
+        if !self.says_source() {
+            return rendered.to_owned();
         }
+        for (old, new) in [("MASTER_", "SOURCE_"), ("GET_MASTER_", "GET_SOURCE_")] {
+            if let Some(rest) = rendered.strip_prefix(old) {
+                return format!("{new}{rest}");
+            }
+        }
+        rendered.to_owned()
     }
 }
 
@@ -256,6 +284,9 @@ impl ChangeOption {
             Self::Bind(text) => format!("MASTER_BIND={}", quote(text)),
             Self::Ssl(on) => format!("MASTER_SSL={}", flag(on)),
             Self::SslVerify(on) => format!("MASTER_SSL_VERIFY_SERVER_CERT={}", flag(on)),
+            Self::TlsVersion(text) => format!("MASTER_TLS_VERSION={}", quote(text)),
+            Self::GetPublicKey(on) => format!("GET_MASTER_PUBLIC_KEY={}", flag(on)),
+            Self::PublicKeyPath(text) => format!("MASTER_PUBLIC_KEY_PATH={}", quote(text)),
             Self::SslText(name, text) => format!("MASTER_SSL_{name}={}", quote(text)),
             Self::IgnoreServerIds(ids) => {
                 let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
@@ -362,6 +393,42 @@ mod tests {
             dialect("5.6.24", "").column("Relay_Master_Log_File"),
             "Relay_Master_Log_File"
         );
+        assert_eq!(
+            dialect("8.0.36", "").column("Get_master_public_key"),
+            "Get_Source_public_key"
+        );
+        assert_eq!(
+            dialect("8.0.15", "").column("Get_master_public_key"),
+            "Get_master_public_key"
+        );
+    }
+
+    #[test]
+    fn options_of_the_public_key_have_the_words_of_the_server() {
+        let options = [
+            ChangeOption::GetPublicKey(true),
+            ChangeOption::PublicKeyPath("/MASTER_key".to_owned()),
+        ];
+        assert_eq!(
+            dialect("8.0.15", "").change(&options),
+            "CHANGE MASTER TO GET_MASTER_PUBLIC_KEY=1, MASTER_PUBLIC_KEY_PATH='/MASTER_key'"
+        );
+        assert_eq!(
+            dialect("9.7.4", "").change(&options),
+            "CHANGE REPLICATION SOURCE TO GET_SOURCE_PUBLIC_KEY=1, SOURCE_PUBLIC_KEY_PATH='/MASTER_key'"
+        );
+    }
+
+    #[test]
+    fn the_heartbeat_period_is_asked_for_where_it_is() {
+        let status = "SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'";
+        for old in ["5.6.24", "10.5.29-MariaDB", "11.8.6-MariaDB"] {
+            assert_eq!(dialect(old, "").heartbeat_period(), status, "{old}");
+        }
+        for new in ["5.7.22", "9.7.4"] {
+            let asked = dialect(new, "c").heartbeat_period();
+            assert!(asked.ends_with("WHERE CHANNEL_NAME='c'"), "{new}: {asked}");
+        }
     }
 
     #[test]

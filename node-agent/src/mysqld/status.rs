@@ -118,6 +118,15 @@ pub struct ChannelTls {
     pub crl: String,
     /// CRL directory.
     pub crlpath: String,
+    /// Versions of TLS that are permitted (MySQL 5.7+).
+    #[serde(default)]
+    pub version: String,
+    /// Without TLS the source is asked for the key that a full `caching_sha2_password` login needs (MySQL 8.0+).
+    #[serde(default)]
+    pub get_public_key: bool,
+    /// File with that key (MySQL 8.0+).
+    #[serde(default)]
+    pub public_key_path: String,
 }
 
 impl ReplicaStatus {
@@ -242,6 +251,12 @@ fn parse(row: &Row, dialect: &Dialect, channels: u32) -> Result<ReplicaStatus, S
             key: tls_text("Master_SSL_Key"),
             crl: tls_text("Master_SSL_Crl"),
             crlpath: tls_text("Master_SSL_Crlpath"),
+            version: tls_text("Master_TLS_Version"),
+            get_public_key: row
+                .number_if_any(&c("Get_master_public_key"))?
+                .unwrap_or(0_u8)
+                == 1,
+            public_key_path: tls_text("Master_public_key_path"),
         },
     })
 }

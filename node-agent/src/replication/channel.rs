@@ -266,6 +266,17 @@ impl OriginalChannel {
         .filter(|(_, text)| !text.is_empty())
         .map(|(name, text)| ChangeOption::SslText(name, text.clone()))
         .collect();
+        if !self.tls.version.is_empty() {
+            options.push(ChangeOption::TlsVersion(self.tls.version.clone()));
+        }
+        if self.tls.get_public_key {
+            options.push(ChangeOption::GetPublicKey(true));
+        }
+        if !self.tls.public_key_path.is_empty() {
+            options.push(ChangeOption::PublicKeyPath(
+                self.tls.public_key_path.clone(),
+            ));
+        }
         if !self.ignore_server_ids.is_empty() {
             options.push(ChangeOption::IgnoreServerIds(
                 self.ignore_server_ids.clone(),

@@ -105,10 +105,8 @@ impl Control {
         &mut self,
         limit: Duration,
     ) -> Result<Option<String>, ReplicationError> {
-        let row = self
-            .session
-            .query_row("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", limit)
-            .await?;
+        let sql = self.dialect.heartbeat_period();
+        let row = self.session.query_row(&sql, limit).await?;
         Ok(row
             .map(|row| row.text_or_empty("Value").to_owned())
             .filter(|period| !period.is_empty()))
