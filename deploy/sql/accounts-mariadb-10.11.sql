@@ -1,4 +1,4 @@
--- Accounts for one MariaDB 10.11 server. Run on the primary; replicas get them by replication.
+-- Accounts for one MariaDB server from 10.5.9 on. Run on the primary; replicas get them by replication.
 -- Replace the passwords; keep them in files with mode 0600 on the hosts that use them.
 
 -- The agent: reads status, controls the applier, lifts read_only.

@@ -1,4 +1,4 @@
--- Accounts for one MySQL 5.6 server. Run on the primary; replicas get them by replication.
+-- Accounts for one MySQL 5.6 or 5.7 server. Run on the primary; replicas get them by replication.
 -- Replace the passwords; keep them in files with mode 0600 on the hosts that use them.
 
 -- The agent: reads status, controls the applier, lifts read_only, reads the channel's saved settings.

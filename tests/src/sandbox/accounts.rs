@@ -40,7 +40,9 @@ fn shipped(kind: ServerKind) -> &'static str {
         ServerKind::MySql56 | ServerKind::MySql57 => {
             include_str!("../../../deploy/sql/accounts-mysql-5.6.sql")
         }
-        ServerKind::MySql80 | ServerKind::MySql97 => include_str!("accounts-mysql-9.7.sql"),
+        ServerKind::MySql80 | ServerKind::MySql97 => {
+            include_str!("../../../deploy/sql/accounts-mysql-8.0.sql")
+        }
         ServerKind::MariaDb105 | ServerKind::MariaDb1011 | ServerKind::MariaDb118 => {
             include_str!("../../../deploy/sql/accounts-mariadb-10.11.sql")
         }

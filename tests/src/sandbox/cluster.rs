@@ -111,6 +111,17 @@ impl ClusterSpec {
         self
     }
 
+    /// With replicas that follow by GTID, in the way of this line.
+    #[must_use]
+    pub fn by_gtid(self) -> Self {
+        if self.kind.is_mariadb() {
+            return self.replication(Replication::SlavePos);
+        }
+        self.replication(Replication::AutoPosition)
+            .set("gtid-mode", "ON")
+            .set("enforce-gtid-consistency", 1)
+    }
+
     /// With replicas that follow in this way.
     #[must_use]
     pub fn replication(mut self, replication: Replication) -> Self {

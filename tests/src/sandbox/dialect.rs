@@ -62,6 +62,7 @@ impl ServerKind {
     pub fn status_column(self, column: &str) -> String {
         if self.is_renamed() {
             column
+                .replace("Get_Source", "Get_master")
                 .replace("Source", "Master")
                 .replace("Replica", "Slave")
         } else {

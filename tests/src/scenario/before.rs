@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::sandbox::replica::{self, LogPlace};
-use crate::sandbox::{Cluster, SandboxError, Server};
+use crate::sandbox::{Cluster, SandboxError, Server, ServerKind};
 
 use super::failure::{Failure, expect, expect_eq};
 
@@ -29,6 +29,10 @@ const CHANNEL: &[&str] = &[
     "SQL_Delay",
     "Using_Gtid",
     "Parallel_Mode",
+    "Get_master_public_key",
+    "Master_public_key_path",
+    "Master_TLS_Version",
+    "Network_Namespace",
 ];
 
 /// Global variables that tell state, not settings.
@@ -145,12 +149,23 @@ async fn channel(server: &Server) -> Result<BTreeMap<String, String>, SandboxErr
 }
 
 async fn heartbeat(server: &Server) -> Result<String, SandboxError> {
-    let row = server
-        .row("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'")
-        .await?;
-    Ok(row
-        .as_ref()
-        .and_then(|row| row.at(1))
-        .unwrap_or_default()
-        .to_owned())
+    let kind = server.kind();
+    let (statement, column) = if kind.is_mariadb() || kind == ServerKind::MySql56 {
+        ("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", 1)
+    } else {
+        (
+            "SELECT HEARTBEAT_INTERVAL FROM performance_schema.replication_connection_configuration",
+            0,
+        )
+    };
+    let row = server.row(statement).await?;
+    let period = row.as_ref().and_then(|row| row.at(column));
+    match period {
+        Some(period) if !period.is_empty() => Ok(period.to_owned()),
+        _ => Err(SandboxError::Answer {
+            server: server.name().to_owned(),
+            statement: statement.to_owned(),
+            wanted: "heartbeat period".to_owned(),
+        }),
+    }
 }

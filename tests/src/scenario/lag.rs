@@ -209,7 +209,10 @@ async fn settle(
         .await?;
         match lag.applier {
             Applier::Running => {}
-            Applier::Stopped => server.exec("STOP SLAVE SQL_THREAD").await?,
+            Applier::Stopped => {
+                let stop = server.kind().statement("STOP SLAVE SQL_THREAD");
+                server.exec(&stop).await?;
+            }
             Applier::Failed => {
                 let row = format!(
                     "INSERT INTO {LEDGER} VALUES ({}, 'in the way')",

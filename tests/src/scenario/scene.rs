@@ -184,11 +184,12 @@ impl Scene {
 /// Settings of the channels that no program would choose by itself, so that it shows if they are not kept.
 async fn settings_of_their_own(cluster: &Cluster) -> Result<(), SandboxError> {
     for server in cluster.replicas() {
+        let words = |statement| server.kind().statement(statement);
         server
             .exec_all(&[
-                "STOP SLAVE",
-                "CHANGE MASTER TO MASTER_CONNECT_RETRY=7, MASTER_HEARTBEAT_PERIOD=11",
-                "START SLAVE",
+                &words("STOP SLAVE"),
+                &words("CHANGE MASTER TO MASTER_CONNECT_RETRY=7, MASTER_HEARTBEAT_PERIOD=11"),
+                &words("START SLAVE"),
             ])
             .await?;
     }

@@ -9,6 +9,7 @@ mod customer;
 mod dead_host;
 mod hooks;
 mod leased;
+mod lines;
 mod partitions;
 mod refusals;
 mod replay;

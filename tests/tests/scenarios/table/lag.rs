@@ -1,6 +1,7 @@
 //! Where the replicas stand when the primary dies.
 
 use tests::on_every_form;
+use tests::sandbox::ClusterSpec;
 use tests::sandbox::accounts::APPLICATION;
 use tests::sandbox::load::{self, Load, LoadSpec};
 use tests::scenario::before::Before;
@@ -53,7 +54,13 @@ async fn a_replica_is_behind_only_in_applying(form: Form) -> Result<(), Failure>
 
 /// Whatever was acknowledged up to the moment of the kill is on the dead disk, and nowhere else.
 async fn clients_write_until_the_kill(form: Form) -> Result<(), Failure> {
-    let mut scene = Scene::open(form.cluster()).await?;
+    killed_under_load(form.cluster()).await?;
+    Ok(())
+}
+
+/// The same for any cluster. Returns it as the failover left it, with the number of the new primary.
+pub(crate) async fn killed_under_load(spec: ClusterSpec) -> Result<(Scene, usize), Failure> {
+    let mut scene = Scene::open(spec).await?;
     load::prepare(scene.cluster.primary()).await?;
     scene
         .play(&Plan::rows(&[
@@ -78,7 +85,7 @@ async fn clients_write_until_the_kill(form: Form) -> Result<(), Failure> {
     let written = clients.finish().await;
 
     let ended = scene.fail_over(&[]).await?;
-    scene.check(&before, &ended, &Expected::all()).await?;
+    let winner = scene.check(&before, &ended, &Expected::all()).await?;
     for server in scene.cluster.replicas() {
         let found = load::rows(server).await?;
         let name = server.name();
@@ -100,5 +107,5 @@ async fn clients_write_until_the_kill(form: Form) -> Result<(), Failure> {
             format!("{strange:?} too"),
         )?;
     }
-    Ok(())
+    Ok((scene, winner))
 }

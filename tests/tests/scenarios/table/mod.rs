@@ -14,7 +14,7 @@
 mod applier;
 mod format;
 mod half;
-mod lag;
+pub(crate) mod lag;
 mod logs;
 mod proof;
 mod temporary;

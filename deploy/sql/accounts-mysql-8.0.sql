@@ -1,5 +1,5 @@
--- Accounts for one MySQL 8.0 or 9.7 server of the sandbox. Not among the files for operators as long as no failover has been
--- tried with them.
+-- Accounts for one MySQL server from 8.0 on. Run on the primary; replicas get them by replication.
+-- Replace the passwords; keep them in files with mode 0600 on the hosts that use them.
 
 -- The agent: reads status, controls receiver and applier, lifts read_only, reads the channel's saved settings.
 CREATE USER 'mha_agent'@'localhost' IDENTIFIED BY 'CHANGE-ME-1';
