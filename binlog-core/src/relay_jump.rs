@@ -84,12 +84,11 @@ impl Jump<'_> {
         if !rest.iter().skip_while(older).all(at_or_behind) {
             return Ok(None);
         }
-        // Whether a lone format description or Rotate counts as held depends on what else is.
-        let unclear = |head: &Head| head.first.is_some() && !head.has_data;
         let more = rest.iter().any(|head| head.has_data);
         let located = match before.and_then(|i| heads.get(i)) {
-            // Nothing can be cut of a file whose description is gone, so the walk does not hold it.
-            Some(head) if unclear(head) || head.format.is_none() => return Ok(None),
+            // Whether a lone format description or Rotate counts as held depends on what else is. Nothing can be cut of a file
+            // whose description is gone, so the walk does not hold it.
+            Some(head) if !head.has_data || head.format.is_none() => return Ok(None),
             Some(head) => match self.land(head, rest)? {
                 Some(located) => Some(located),
                 None => self.walk_one(head, more)?.filter(|located| !located.at_end),

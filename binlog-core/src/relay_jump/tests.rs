@@ -483,6 +483,19 @@ fn compare_random(
 }
 
 #[test]
+fn a_lone_description_that_was_repeated_is_where_the_walk_says() {
+    let writes = [Write::Stop, Write::Transactions(1, 0)];
+    let acts = [
+        Act::Receive(4),
+        Act::StartAgain(4),
+        Act::RotateRelay,
+        Act::Receive(3),
+        Act::Torn(1),
+    ];
+    compare_random(&writes, &acts, 0, (false, false, true));
+}
+
+#[test]
 fn a_jump_says_what_the_walk_says() {
     let config = ProptestConfig {
         cases: 96,
