@@ -26,9 +26,11 @@ pub mod observe;
 pub mod plan;
 pub mod prompt;
 pub mod proof;
+pub mod record;
 pub mod release;
 pub mod report;
 pub mod returned;
+pub mod take_over;
 #[cfg(test)]
 mod testing;
 pub mod topology;

@@ -125,6 +125,16 @@ pub enum Refusal {
         /// Agents configured.
         agents: usize,
     },
+    /// The fence cannot be confirmed and another manager may hold the lease up.
+    #[error(
+        "{dead} cannot be held down, and manager {manager} may hold its lease up: nobody knows when it takes no more writes (say --take-over if that manager runs no more, or --primary-is-off if {dead} is)"
+    )]
+    HeldUpByAnother {
+        /// The dead primary.
+        dead: String,
+        /// The manager that its lease names.
+        manager: String,
+    },
     /// The wanted new primary is unfit.
     #[error("{wanted} cannot become the primary: {why}")]
     ForcedUnfit {

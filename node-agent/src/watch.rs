@@ -191,6 +191,10 @@ impl ServerWatch {
             super_read_only: facts.super_read_only,
             held_down_by: standing.held_down_by,
             epoch: standing.stored.epoch,
+            manager_of_record: standing
+                .stored
+                .of_record()
+                .map(|record| record.manager.clone()),
             operation: standing.stored.holder.map(|holder| holder.operation),
             guard: standing.guard,
             lease: standing.lease,

@@ -322,6 +322,7 @@ async fn claim(channel: &Channel) {
             epoch: 1,
             operation: OPERATION.to_owned(),
             manager: "m1".to_owned(),
+            take_over: false,
         })
         .await
         .unwrap();

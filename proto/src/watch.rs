@@ -82,6 +82,8 @@ pub struct Watched {
     pub epoch: u64,
     /// Operation that holds the cluster here.
     pub operation: Option<String>,
+    /// The manager that claimed the cluster here last.
+    pub manager_of_record: Option<String>,
     /// Whether the agent keeps the server read-only.
     pub guard: Guard,
     /// The lease of a primary.
@@ -304,6 +306,7 @@ impl Watched {
             && self.super_read_only == other.super_read_only
             && self.held_down_by == other.held_down_by
             && (self.epoch, &self.operation) == (other.epoch, &other.operation)
+            && self.manager_of_record == other.manager_of_record
             && self.guard == other.guard
             && self.assignment == other.assignment
             && std::mem::discriminant(&self.lease.state)

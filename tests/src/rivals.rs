@@ -2,7 +2,8 @@
 //! same moment. Exactly one acts; the other names it, changes nothing, and there are never two writers.
 //!
 //! Four kinds of runs take turns: two commands or two daemons, that start together, or that both stand before their first
-//! claim and are let go together.
+//! claim and are let go together. Of two daemons the one that named the primary is the manager of record: the other one does
+//! not come as far as a claim, and says whose the cluster is.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::sandbox::launch::{Launch, Process};
 use crate::sandbox::wait::{self, Look};
 use crate::sandbox::{SandboxError, ServerKind};
 
+/// Says a manager that is not the one of record.
+const OF_ANOTHER: &str = "the cluster is of manager";
 /// How long a failover may take.
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -100,6 +103,7 @@ async fn play(kind: ServerKind, who: Kind) -> Result<Ended, SandboxError> {
         stage.deployment.another_manager("second").await?,
     ];
     let gates = managers.each_ref().map(|m| Gate {
+        log: m.config.with_extension("log"),
         file: stage.cluster.dir().join(format!("{}.here", m.name)),
         held: who.held,
     });
@@ -187,10 +191,18 @@ fn judge(
 /// Where a manager stands before its first claim.
 struct Gate {
     file: PathBuf,
+    /// What the manager says.
+    log: PathBuf,
     held: bool,
 }
 
 impl Gate {
+    /// It stands there, or will not come.
+    fn is_settled(&self) -> bool {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        self.file.exists() || said.contains(OF_ANOTHER)
+    }
+
     fn environment(&self) -> Vec<(String, String)> {
         if !self.held {
             return Vec::new();
@@ -200,11 +212,11 @@ impl Gate {
     }
 }
 
-/// Waits until both stand there and lets them go at once.
+/// Waits until both stand there, but for one that is not of record, and lets them go at once.
 async fn open(gates: &[Gate; 2]) -> Result<(), SandboxError> {
     for gate in gates.iter().filter(|gate| gate.held) {
         wait::until("a manager to stand before its claim", LIMIT, || async {
-            Ok(if gate.file.exists() {
+            Ok(if gate.is_settled() {
                 Look::Done(())
             } else {
                 Look::NotYet(format!("no {}", gate.file.display()))
@@ -212,7 +224,7 @@ async fn open(gates: &[Gate; 2]) -> Result<(), SandboxError> {
         })
         .await?;
     }
-    for gate in gates.iter().filter(|gate| gate.held) {
+    for gate in gates.iter().filter(|gate| gate.file.exists()) {
         std::fs::remove_file(&gate.file).map_err(SandboxError::io("remove", &gate.file))?;
     }
     Ok(())

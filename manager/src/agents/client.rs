@@ -142,6 +142,7 @@ impl AgentClient {
             epoch: claim.epoch,
             operation: claim.operation.clone(),
             manager: claim.manager.clone(),
+            take_over: claim.take_over,
         };
         let answer = unary(self.name(), CALL, limit, self.epochs().claim_epoch(request)).await?;
         if answer.stored_epoch != claim.epoch {
@@ -158,6 +159,7 @@ impl AgentClient {
                 .transpose()
                 .map_err(self.bad(CALL))?,
             vouched_ago: answer.vouched_ms_ago.map(Duration::from_millis),
+            taken_over_from: Some(answer.taken_over_from).filter(|name| !name.is_empty()),
         })
     }
 

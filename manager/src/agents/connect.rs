@@ -63,6 +63,8 @@ pub struct ServerAtAgent {
     pub stored_epoch: u64,
     /// Operation and manager that hold the cluster there.
     pub holder: Option<(String, String)>,
+    /// Manager of record: the one that claimed the cluster there last.
+    pub of_record: Option<String>,
 }
 
 /// Connects and asks who is there.
@@ -174,6 +176,7 @@ async fn first_call(
             stored_epoch: s.stored_epoch,
             holder: (!s.holder_operation.is_empty())
                 .then_some((s.holder_operation, s.holder_manager)),
+            of_record: Some(s.manager_of_record).filter(|name| !name.is_empty()),
         })
         .collect())
 }

@@ -30,6 +30,8 @@ pub struct Claim {
     pub operation: String,
     /// Manager.
     pub manager: String,
+    /// Also where another manager is the one of record; see [`crate::record`].
+    pub take_over: bool,
 }
 
 /// What an agent knows when it grants a claim.
@@ -39,6 +41,8 @@ pub struct ClaimGranted {
     pub assigned: Option<Assigned>,
     /// How long ago it last vouched for a primary, at most; `None` from an agent without leases.
     pub vouched_ago: Option<Duration>,
+    /// The manager of record before, if it was another one.
+    pub taken_over_from: Option<String>,
 }
 
 /// What every changing call carries besides its server.

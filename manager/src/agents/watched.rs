@@ -64,6 +64,7 @@ pub(super) fn told(wire: &v1::WatchedState) -> Result<Told, BadAnswer> {
             .map(|sent| Duration::from_millis(sent.boottime_ms)),
         epoch: wire.epoch,
         held_by: (!wire.operation.is_empty()).then(|| wire.operation.clone()),
+        of_record: (!wire.manager_of_record.is_empty()).then(|| wire.manager_of_record.clone()),
         assignment: assignment.map_err(|e| bad_assignment(&e))?,
         manager_heard: lease.is_some_and(|lease| lease.manager_heard),
         vouching: lease.map_or(0, |lease| lease.vouching),

@@ -40,6 +40,9 @@ pub(super) struct FailoverArgs {
     /// State that the old primary is switched off, where its host cannot be asked.
     #[arg(long)]
     primary_is_off: bool,
+    /// State that no other manager of this cluster runs any more, and take it over from the one that claimed it last.
+    #[arg(long)]
+    take_over: bool,
     /// Go on although the last failover was a short while ago, or was broken off, or too many clusters fail over.
     #[arg(long)]
     ignore_last_failover: bool,
@@ -86,6 +89,7 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
         yes: args.yes,
         accept_loss: args.accept_loss,
         primary_is_off: args.primary_is_off,
+        take_over: args.take_over,
         ignore_last_failover: args.ignore_last_failover,
         ..Request::default()
     };

@@ -8,6 +8,7 @@ mod control;
 mod failover;
 mod release;
 mod run;
+mod take_over;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -39,6 +40,8 @@ enum Command {
     Release(release::ReleaseArgs),
     /// Watch clusters, fail over when a primary is dead, and go on with the new one.
     Run(run::RunArgs),
+    /// Become the manager of a cluster whose manager runs no more: agents refuse every other one.
+    TakeOver(take_over::TakeOverArgs),
     #[command(flatten)]
     Control(control::ControlCommand),
 }
@@ -107,6 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) 
             Command::Failover(args) => failover::run(args, streams).into(),
             Command::Release(args) => release::run(args, streams).into(),
             Command::Run(args) => run::run(args, streams).into(),
+            Command::TakeOver(args) => take_over::run(args, streams).into(),
             Command::Control(command) => control::run(command, streams),
         },
         Err(error) => {

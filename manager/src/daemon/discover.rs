@@ -12,7 +12,7 @@ use crate::topology::{same_address, source_address};
 
 /// Why no primary is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Undiscovered {
+pub(crate) enum Undiscovered {
     /// Nobody could be asked.
     #[error("no agent answers")]
     Nobody,
@@ -41,7 +41,7 @@ pub(super) enum Undiscovered {
 }
 
 /// Finds the primary. Servers that were deposed count only where they follow it.
-pub(super) fn discover<'c>(
+pub(crate) fn discover<'c>(
     config: &'c ClusterConfig,
     views: &[ServerView],
     deposed: &BTreeSet<String>,

@@ -20,8 +20,9 @@ use crate::config::{ClusterConfig, ServerConfig};
 use crate::failover::LeaseSeen;
 use crate::lease::{self, LeaseStatus, Next, Question, Told};
 use crate::monitor::Decision;
+use crate::record::Another;
 
-mod naming;
+pub(crate) mod naming;
 mod speak;
 
 /// Longest time of each call that names the primary.
@@ -184,7 +185,7 @@ impl Leases {
             told: &self.told,
             waited: now.duration_since(keeping.since) >= PATIENCE,
         });
-        let why = match standing.next {
+        let (why, take_over) = match standing.next {
             Next::InOrder => {
                 keeping.pause = FIRST_PAUSE;
                 return;
@@ -193,7 +194,7 @@ impl Leases {
                 tracing::debug!(%cluster, "{} is not named now: {why}", keeping.primary.name);
                 return;
             }
-            Next::Assign { why } => why,
+            Next::Assign { why, take_over } => (why, take_over),
         };
         if now < keeping.again {
             return;
@@ -208,6 +209,7 @@ impl Leases {
             agents: self.connected.agents(),
             deposed: deposed.clone(),
             epoch: highest.unwrap_or(0).saturating_add(1),
+            take_over,
         };
         let (done, ended) = oneshot::channel();
         let task = async move {
@@ -225,6 +227,11 @@ impl Leases {
             &keeping.primary,
             self.told.get(&keeping.primary.name),
         ))
+    }
+
+    /// Whose the cluster is, if it is another manager's.
+    pub(super) fn of_another(&self) -> Option<Another> {
+        lease::of_record(&self.config, &self.told).err()
     }
 
     /// How long the silence of the primary's host is not acted on yet, and why.

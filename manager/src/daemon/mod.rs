@@ -8,8 +8,8 @@
 mod act;
 mod beside;
 mod cluster;
-mod discover;
-mod lease;
+pub(crate) mod discover;
+pub(crate) mod lease;
 mod readiness;
 mod returned;
 mod state;

@@ -20,6 +20,7 @@ use crate::facts::{Answer, Process, ServerFacts};
 use crate::guard::{Blocked, Past};
 use crate::lease::LeaseStatus;
 use crate::observe::{ServerView, Snapshot};
+use crate::record::Another;
 use crate::topology::{self, Assurances};
 use crate::verdict::{Ping, Port};
 
@@ -115,6 +116,8 @@ pub(super) struct Known<'a> {
     pub(super) permit: Result<(), Blocked>,
     /// Earlier operations of the cluster, oldest first.
     pub(super) past: &'a [Past],
+    /// The manager of record, if it is another one.
+    pub(super) of_another: Option<Another>,
     /// The lease of the primary.
     pub(super) lease: Option<LeaseStatus>,
     /// How long it took to read all this.
@@ -150,6 +153,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
             blocked.to_string(),
         ),
     });
+    conditions.push(conditions::of_record(known));
     conditions.extend(conditions::of_lease(known));
     let if_it_died = if_it_died(known);
     Explanation {

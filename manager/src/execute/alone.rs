@@ -12,8 +12,10 @@ use crate::agents::{AgentCallError, AgentClient, Claim, Context};
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::exit_code::ExitCode;
 use crate::journal::{Hook, Journal, JournalError, Record, StepOutcome};
+use crate::lease;
 use crate::observe::{Agents, StoredClaim, chain};
 use crate::plan::{Act, Step, StepId};
+use crate::record::{self, Another};
 
 /// Why the act did not begin. Nothing has changed then, unless the answer to the claim was lost.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,9 @@ pub enum NotBegun {
     /// An operation is under way.
     #[error("another operation holds the cluster at agent {}", .0.agent)]
     Held(StoredClaim),
+    /// It is another manager's.
+    #[error(transparent)]
+    OfAnother(#[from] Another),
     /// It cannot be journalled.
     #[error("the journal cannot be written")]
     Journal(#[from] JournalError),
@@ -47,7 +52,7 @@ impl NotBegun {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Held(_) => ExitCode::Held,
+            Self::Held(_) | Self::OfAnother(_) => ExitCode::Held,
             Self::Claim { source, .. } if source.is_lost() => ExitCode::OutcomeUnknown,
             Self::NoAgent { .. } | Self::Journal(_) | Self::Claim { .. } => ExitCode::Failed,
         }
@@ -86,6 +91,9 @@ impl Alone {
         if let Some(claim) = foreign.into_iter().next() {
             return Err(NotBegun::Held(claim));
         }
+        let all = lease::agents(config).len();
+        let seen = claims.iter().map(StoredClaim::seen);
+        let take_over = record::of_record(&config.manager_name, all, seen)?;
         let highest = claims.iter().map(|c| c.epoch).max().unwrap_or(0);
         let context = Context {
             cluster: config.cluster.clone(),
@@ -113,6 +121,7 @@ impl Alone {
             epoch: alone.context.epoch,
             operation: alone.context.operation.clone(),
             manager: config.manager_name.clone(),
+            take_over: take_over.at(&client.endpoint().name),
         };
         if let Err(source) = alone.client.claim(&claim, limit).await {
             let refused = NotBegun::Claim {

@@ -15,6 +15,7 @@ use crate::journal::{self, JournalError, Record, StepOutcome};
 use crate::lease::{self, Granted};
 use crate::observe::{Agents, StoredClaim, chain};
 use crate::plan::{Act, Phase, Step, StepId};
+use crate::record::TakeOver;
 
 /// Why the cluster could not be claimed. What had been granted is given back.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +61,12 @@ pub async fn claim(
     run: &Run,
     survivors: &[Arc<AgentClient>],
     dead: Option<&Arc<AgentClient>>,
+    take_over: &TakeOver,
 ) -> Result<Claimed, ClaimRefused> {
     let Some((first, others)) = survivors.split_first() else {
         return Ok(Claimed::default());
     };
-    let result = claim_all(run, first, others, dead).await;
+    let result = claim_all(run, first, others, dead, take_over).await;
     if let Err(refused) = &result
         && !matches!(refused, ClaimRefused::Journal(_))
     {
@@ -78,8 +80,9 @@ async fn claim_all(
     first: &Arc<AgentClient>,
     others: &[Arc<AgentClient>],
     dead: Option<&Arc<AgentClient>>,
+    take_over: &TakeOver,
 ) -> Result<Claimed, ClaimRefused> {
-    let granted = claim_one(run, first, 0)
+    let granted = claim_one(run, first, 0, take_over)
         .await?
         .map_err(|e| refusal(first, e))?;
     let mut claimed = Claimed {
@@ -91,7 +94,7 @@ async fn claim_all(
             .iter()
             .chain(dead)
             .zip(1u32..)
-            .map(|(client, number)| claim_one(run, client, number)),
+            .map(|(client, number)| claim_one(run, client, number, take_over)),
     )
     .await;
     for ((index, client), result) in others.iter().chain(dead).enumerate().zip(rest) {
@@ -126,6 +129,7 @@ async fn claim_one(
     run: &Run,
     client: &AgentClient,
     number: u32,
+    take_over: &TakeOver,
 ) -> Result<Result<Granted, AgentCallError>, JournalError> {
     let act = Act::ClaimEpoch {
         agent: client.endpoint().name.clone(),
@@ -135,6 +139,7 @@ async fn claim_one(
         epoch: run.context.epoch,
         operation: run.context.operation.clone(),
         manager: run.config.manager_name.clone(),
+        take_over: take_over.at(&client.endpoint().name),
     };
     let limit = run.config.failover.call_timeout;
     let claiming = async {
@@ -143,12 +148,19 @@ async fn claim_one(
             error.broke_off() || error.kind() == Some(proto::v1::ErrorKind::Conflict)
         };
         let granted = again(limit, once_more, || client.claim(&claim, limit)).await?;
+        let taken_over_from = granted.taken_over_from;
         let granted = Granted {
             agent: client.endpoint().name.clone(),
             at: Instant::now(),
             assigned: granted.assigned,
             vouched_ago: granted.vouched_ago,
         };
+        if let Some(from) = &taken_over_from {
+            tracing::warn!(
+                agent = granted.agent,
+                "the cluster is taken over from manager {from}"
+            );
+        }
         let outcome = StepOutcome::Claimed {
             epoch: claim.epoch,
             lease: shown(&granted),

@@ -8,6 +8,7 @@ use crate::guard::Blocked;
 use crate::journal::JournalError;
 use crate::observe::StoredClaim;
 use crate::plan::PlanError;
+use crate::record::Another;
 use crate::topology::Refusal;
 
 /// Why an operation stopped after it had frozen the cluster.
@@ -86,6 +87,9 @@ pub enum FailoverError {
     /// Somebody else holds the cluster.
     #[error("another operation holds the cluster: {}", show_claims(.0))]
     Held(Vec<StoredClaim>),
+    /// It is another manager's.
+    #[error(transparent)]
+    OfAnother(#[from] Another),
     /// The claim was refused.
     #[error("the cluster could not be claimed")]
     Claim(#[from] ClaimRefused),
@@ -115,7 +119,9 @@ impl FailoverError {
         match self {
             Self::Refused(Refusal::NotConfigured { .. }) => ExitCode::Usage,
             Self::Refused(_) | Self::Blocked(_) => ExitCode::Refused,
-            Self::Held(_) | Self::Claim(ClaimRefused::Refused { .. }) => ExitCode::Held,
+            Self::Held(_) | Self::OfAnother(_) | Self::Claim(ClaimRefused::Refused { .. }) => {
+                ExitCode::Held
+            }
             Self::Claim(ClaimRefused::NoAnswer { .. } | ClaimRefused::Journal(_))
             | Self::Declined
             | Self::Undone(_) => ExitCode::Failed,

@@ -28,6 +28,7 @@ use crate::journal::{Begin, Hook, Journal, Record};
 use crate::observe::Agents;
 use crate::plan::{self, Act, AlreadyPromoted, Findings, Phase};
 use crate::prompt::Operator;
+use crate::record::TakeOver;
 use crate::report::Report;
 use crate::topology::Topology;
 use crate::verdict::Stalled;
@@ -47,6 +48,8 @@ pub struct Request {
     pub accept_loss: bool,
     /// The operator states that the old primary is off.
     pub primary_is_off: bool,
+    /// The operator states that no other manager of the cluster runs any more.
+    pub take_over: bool,
     /// Who asks.
     pub origin: Origin,
     /// Go on within the window after the last failover, and after one that was broken off.
@@ -86,6 +89,7 @@ struct Prepared {
     topology: Topology,
     election: Election,
     epoch: u64,
+    take_over: TakeOver,
     /// An earlier run came as far as this; what is left of it is finished.
     promoted: Option<AlreadyPromoted>,
     /// There was an earlier operation for this dead primary.
@@ -257,7 +261,8 @@ async fn change(
         !survivors.iter().any(|s| s.endpoint() == d.endpoint())
     });
     let dead_shares_agent = prepared.topology.dead_agent_answers && dead_client.is_none();
-    let mut claimed = execute::claim(run, &survivors, dead_client.as_ref()).await?;
+    let take_over = &prepared.take_over;
+    let mut claimed = execute::claim(run, &survivors, dead_client.as_ref(), take_over).await?;
     claimed.dead |= dead_shares_agent;
     let result = async {
         let prepared = if prepared.repeats {

@@ -8,9 +8,11 @@ use crate::elect;
 use crate::execute;
 use crate::guard;
 use crate::hooks::{self, Hook, Unusable};
-use crate::observe::{self, Agents, Snapshot};
+use crate::lease;
+use crate::observe::{self, Agents, Snapshot, StoredClaim};
 use crate::plan::{AlreadyPromoted, Holdings, Plan};
 use crate::prompt::Operator;
+use crate::record::{self, TakeOver};
 use crate::topology::{self, Assurances, Refusal, Topology};
 use crate::verdict::{AgentEvidence, Verdict};
 
@@ -39,10 +41,24 @@ pub(super) async fn prepare(
     };
     let (snapshot, topology, promoted) = look(config, dead, request, &agents).await?;
     usable_hooks(config)?;
-    let foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
+    let mut foreign = foreign_claims(config, &agents, &snapshot, request.dry_run).await;
+    if request.take_over {
+        // What another manager left is what is taken over; what this one has under way is not.
+        foreign.retain(|claim| {
+            let holder = claim.holder.as_ref();
+            holder.is_some_and(|(_, manager)| *manager == config.manager_name)
+        });
+    }
     if !foreign.is_empty() {
         return Err(FailoverError::Held(foreign));
     }
+    let take_over = if request.take_over {
+        TakeOver::stated()
+    } else {
+        let all = lease::agents(config).len();
+        let seen = snapshot.claims.iter().map(StoredClaim::seen);
+        record::of_record(&config.manager_name, all, seen)?
+    };
     let election = match &promoted {
         Some(earlier) => elect::decided_before(&earlier.server),
         None => elect::elect(config, &topology, forced)?,
@@ -58,6 +74,7 @@ pub(super) async fn prepare(
         topology,
         election,
         epoch: epoch.saturating_add(1),
+        take_over,
         promoted,
         repeats: earlier::began(config, &dead.name)?,
     })
@@ -166,7 +183,7 @@ async fn foreign_claims(
     agents: &Agents,
     snapshot: &Snapshot,
     dry_run: bool,
-) -> Vec<observe::StoredClaim> {
+) -> Vec<StoredClaim> {
     if dry_run {
         return Vec::new();
     }

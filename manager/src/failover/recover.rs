@@ -70,12 +70,19 @@ pub(super) async fn recover(
         &frozen.topology,
         prepared.promoted.as_ref(),
     );
-    say_fence(run, dead, request, claimed, &frozen, report);
+    let no_lease = say_fence(run, dead, request, claimed, &frozen, report);
     report.remarks(frozen.remarks);
     let held = frozen.dead_answers;
     let topology = frozen.topology;
     if frozen.fence == Fence::Unconfirmed {
         if let Err(refusal) = freeze::majority(&run.config, dead, granting, request) {
+            return stop(run, &topology, held, promoted, refusal.into()).await;
+        }
+        if let Some(NoLease::AnotherManager { manager }) = no_lease {
+            let refusal = Refusal::HeldUpByAnother {
+                dead: dead.name.clone(),
+                manager,
+            };
             return stop(run, &topology, held, promoted, refusal.into()).await;
         }
         if held && !request.primary_is_off {
@@ -118,7 +125,7 @@ pub(super) async fn recover(
 }
 
 /// How sure it is that the old primary takes no more writes. One that could not be held down may have a lease, whose end
-/// is waited for from here on.
+/// is waited for from here on; why there is none that could be waited for.
 fn say_fence(
     run: &Run,
     dead: &ServerConfig,
@@ -126,30 +133,36 @@ fn say_fence(
     claimed: &Claimed,
     frozen: &freeze::Frozen,
     report: &mut Report,
-) {
+) -> Option<NoLease> {
     let (mut fence, mut how, mut no_lease) = (frozen.fence, frozen.how.clone(), None);
     if fence == Fence::Unconfirmed && !request.primary_is_off {
+        let ending = lease::ending(
+            &dead.name,
+            &run.config.manager_name,
+            &claimed.granted,
+            request.lease.as_ref().map(|seen| seen.last_word),
+            request.take_over,
+            run.config.failover.lease_kill_time,
+        );
         let doubt = request.lease.as_ref().and_then(|seen| seen.doubt.clone());
-        let ending = match doubt {
-            Some(why) => Err(NoLease::Doubtful { why }),
-            None => lease::ending(
-                &dead.name,
-                &run.config.manager_name,
-                &claimed.granted,
-                request.lease.as_ref().map(|seen| seen.last_word),
-                run.config.failover.lease_kill_time,
-            ),
-        };
-        match ending {
-            Ok(at) => {
+        match (ending, doubt) {
+            (Ok(_), Some(why)) => no_lease = Some(NoLease::Doubtful { why }),
+            (Ok(at), None) => {
                 run.set_lease_end(at);
                 fence = Fence::LeaseOver;
-                how = Some("its lease is waited out".to_owned());
+                how = Some(if request.take_over {
+                    "its lease is waited out; that no other manager runs was stated with --take-over"
+                        .to_owned()
+                } else {
+                    "its lease is waited out".to_owned()
+                });
             }
-            Err(why) => no_lease = Some(why.to_string()),
+            (Err(why), _) => no_lease = Some(why),
         }
     }
-    report.frozen(fence, how, no_lease, &frozen.topology);
+    let said = no_lease.as_ref().map(ToString::to_string);
+    report.frozen(fence, how, said, &frozen.topology);
+    no_lease
 }
 
 /// Servers whose agents know leases and are claimed.

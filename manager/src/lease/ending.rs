@@ -34,6 +34,12 @@ pub enum NoLease {
         /// When.
         epoch: u64,
     },
+    /// Another manager's word holds it up, and nobody knows until when.
+    #[error("manager {manager} was named to hold its lease up, and may still do so")]
+    AnotherManager {
+        /// That one.
+        manager: String,
+    },
     /// It was named without one.
     #[error("it was given none")]
     Without,
@@ -57,7 +63,8 @@ pub enum NoLease {
 
 /// When the lease of `dead` is over and its server closed, at the latest. `manager` asks, which has given its own last word
 /// for the lease at `own_word`, or does not know (`None`): then another process of its name may have given one until the
-/// claims were granted, as any other manager may.
+/// claims were granted. `alone`: an operator states that no other manager runs any more; without that, a lease of another
+/// one's is never known to be over.
 ///
 /// # Errors
 /// [`NoLease`]: waiting proves nothing.
@@ -66,6 +73,7 @@ pub fn ending(
     manager: &str,
     granted: &[Granted],
     own_word: Option<Instant>,
+    alone: bool,
     kill_time: Duration,
 ) -> Result<Instant, NoLease> {
     // Assignments reach a majority, claims so many that the rest is none: some grant knows the newest.
@@ -83,6 +91,11 @@ pub fn ending(
     let agents = newest.agents.len();
     if !newest.lease || agents < FEWEST_AGENTS {
         return Err(NoLease::Without);
+    }
+    if newest.manager != manager && !alone {
+        return Err(NoLease::AnotherManager {
+            manager: newest.manager.clone(),
+        });
     }
     let claimed: Vec<&Granted> = granted
         .iter()
@@ -278,7 +291,7 @@ mod tests {
         ];
         for (what, granted, own_word, expected) in cases {
             let own_word = own_word.map(|at| base + ms(at));
-            let found = ending("db1", "m1", &granted, own_word, KILL_TIME);
+            let found = ending("db1", "m1", &granted, own_word, false, KILL_TIME);
             match expected {
                 Ok(last) => assert_eq!(found, Ok(base + ms(last) + TTL + KILL_TIME), "{what}"),
                 Err(words) => {
@@ -287,10 +300,16 @@ mod tests {
                 }
             }
             if expected.is_ok() {
-                // A manager that the assignment does not name knows nothing of the other's words.
-                let found = ending("db1", "m2", &granted, own_word, KILL_TIME).unwrap();
+                // A manager that the assignment does not name knows nothing of the other's words, but that they have ended.
+                let found = ending("db1", "m2", &granted, own_word, true, KILL_TIME).unwrap();
                 let last = granted.iter().map(|g| g.at).max().unwrap();
                 assert_eq!(found, last + TTL + KILL_TIME, "{what}, by another manager");
+                let manager = "m1".to_owned();
+                assert_eq!(
+                    ending("db1", "m2", &granted, own_word, false, KILL_TIME),
+                    Err(NoLease::AnotherManager { manager }),
+                    "{what}, by another manager that may not be alone"
+                );
             }
         }
     }

@@ -87,6 +87,7 @@ mod tests {
             sent: None,
             epoch: 0,
             held_by: None,
+            of_record: None,
             assignment,
             manager_heard: false,
             vouching: 0,

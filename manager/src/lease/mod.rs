@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use ending::{Granted, KILL_TIME, NoLease, ending};
 pub use first::{FirstLook, not_yet};
 pub use proto::lease::TTL;
-pub use standing::{Next, Question, Standing, standing};
+pub use standing::{Next, Question, Standing, of_record, standing};
 pub use status::{HeldUpBy, LeaseStatus, status};
 
 use crate::config::{AgentEndpoint, ClusterConfig};
@@ -52,6 +52,8 @@ pub struct Told {
     pub epoch: u64,
     /// The operation that holds the cluster there.
     pub held_by: Option<String>,
+    /// Manager of record there: the one that claimed the cluster last.
+    pub of_record: Option<String>,
     /// Who the primary is, as it has stored it.
     pub assignment: Option<Assigned>,
     /// It has heard the manager that the assignment names.

@@ -6,6 +6,7 @@ use proto::lease::Assigned;
 
 use super::{OPERATION, Told, agents, wanted};
 use crate::config::{ClusterConfig, ServerConfig};
+use crate::record::{self, Another, Seen, TakeOver};
 
 /// What is known.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +24,7 @@ pub struct Question<'a> {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The manager answers the states of the primary's agent, in this epoch.
+    /// The manager answers the states of the primary's agent, in this epoch; never once the cluster is another manager's.
     pub renew: Option<u64>,
     /// Whether the primary is to be named anew.
     pub next: Next,
@@ -38,6 +39,8 @@ pub enum Next {
     Assign {
         /// Why.
         why: String,
+        /// At which agents the cluster is taken over for it.
+        take_over: TakeOver,
     },
     /// Not now.
     Wait {
@@ -64,12 +67,13 @@ pub fn standing(question: &Question<'_>) -> Standing {
     let epoch = own.assignment.as_ref().map_or(0, |a| a.epoch.get());
     let newer = newer_primary(question, epoch);
     let held = held_by(question);
+    let of_record = of_record(config, told);
     Standing {
         renew: own
             .assignment
             .as_ref()
             .filter(|a| a.primary == primary.name && a.manager == config.manager_name)
-            .filter(|_| newer.is_none() && held.is_none())
+            .filter(|_| newer.is_none() && held.is_none() && of_record.is_ok())
             .map(|a| a.epoch.get()),
         next: match (newer, held) {
             (Some(newer), _) => wait(format!(
@@ -77,9 +81,28 @@ pub fn standing(question: &Question<'_>) -> Standing {
                 newer.primary, newer.epoch
             )),
             (None, Some(operation)) => wait(format!("operation {operation} holds the cluster")),
-            (None, None) => next(question, own, epoch),
+            (None, None) => match of_record {
+                Ok(take_over) => next(question, own, epoch, take_over),
+                Err(another) => wait(another.to_string()),
+            },
         },
     }
+}
+
+/// Whether the cluster is this manager's, as the agents tell.
+pub fn of_record(
+    config: &ClusterConfig,
+    told: &BTreeMap<String, Told>,
+) -> Result<TakeOver, Another> {
+    let seen = told.iter().filter_map(|(server, told)| {
+        let server = config.servers.iter().find(|s| s.name == *server)?;
+        Some(Seen {
+            agent: &server.agent.name,
+            epoch: told.epoch,
+            manager: told.of_record.as_deref(),
+        })
+    });
+    record::of_record(&config.manager_name, agents(config).len(), seen)
 }
 
 fn wait(why: String) -> Next {
@@ -104,7 +127,7 @@ fn held_by<'a>(question: &Question<'a>) -> Option<&'a str> {
         .find(|operation| !operation.starts_with(OPERATION))
 }
 
-fn next(question: &Question<'_>, own: &Told, epoch: u64) -> Next {
+fn next(question: &Question<'_>, own: &Told, epoch: u64, take_over: TakeOver) -> Next {
     let Question {
         config,
         primary,
@@ -168,7 +191,7 @@ fn next(question: &Question<'_>, own: &Told, epoch: u64) -> Next {
     if heard < all.len() && !waited {
         return wait("the other agents may be heard soon".to_owned());
     }
-    Next::Assign { why }
+    Next::Assign { why, take_over }
 }
 
 #[cfg(test)]
@@ -202,6 +225,7 @@ mod tests {
                     sent: None,
                     epoch: 5,
                     held_by: None,
+                    of_record: Some("m1".to_owned()),
                     assignment: assigned(config, "db1", 5, "m1"),
                     manager_heard: true,
                     vouching: 3,
@@ -325,6 +349,26 @@ mod tests {
             "+manager m2 is silent",
         ),
         (
+            "another manager took it over, and was not heard of at the primary",
+            |_, t| {
+                for server in ["db2", "db3"] {
+                    (of(t, server).epoch, of(t, server).of_record) = (6, Some("m2".to_owned()));
+                }
+            },
+            None,
+            "-the cluster is of manager m2",
+        ),
+        (
+            "taken over from another manager, which one agent did not hear of",
+            |c, t| {
+                let db3 = of(t, "db3");
+                (db3.epoch, db3.of_record) = (4, Some("m2".to_owned()));
+                db3.assignment = assigned(c, "db1", 4, "m2");
+            },
+            Some(5),
+            "+db3 does not know it yet (db3 is taken over)",
+        ),
+        (
             "switched off",
             |c, _| c.lease = crate::lease::LeaseMode::Off,
             Some(5),
@@ -372,7 +416,10 @@ mod tests {
             assert_eq!(found.renew, *renew, "{what}");
             let shown = match &found.next {
                 Next::InOrder => "=".to_owned(),
-                Next::Assign { why } => format!("+{why}"),
+                Next::Assign { why, take_over } if take_over.at("db3") => {
+                    format!("+{why} (db3 is taken over)")
+                }
+                Next::Assign { why, .. } => format!("+{why}"),
                 Next::Wait { why } => format!("-{why}"),
             };
             let (sign, words) = next.split_at(1);

@@ -180,6 +180,7 @@ mod tests {
             sent: None,
             epoch: 5,
             held_by: None,
+            of_record: None,
             assignment: Some(Assigned {
                 primary: "db1".to_owned(),
                 epoch: 5.try_into().unwrap(),

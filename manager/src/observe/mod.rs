@@ -16,6 +16,7 @@ pub use ping::{Pinger, ping};
 use crate::agents::{self, AgentClient};
 use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
 use crate::facts::ServerFacts;
+use crate::record::Seen;
 use crate::verdict::{Ping, Port, ReplicaEvidence, Stalled};
 
 /// Why nothing is known of a server.
@@ -55,6 +56,21 @@ pub struct StoredClaim {
     pub epoch: u64,
     /// Operation and manager, unless released.
     pub holder: Option<(String, String)>,
+    /// Manager of record: the one that claimed it last.
+    #[serde(default)]
+    pub of_record: Option<String>,
+}
+
+impl StoredClaim {
+    /// What it says of the manager of record.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            agent: &self.agent,
+            epoch: self.epoch,
+            manager: self.of_record.as_deref(),
+        }
+    }
 }
 
 /// One server as seen.
@@ -178,6 +194,7 @@ impl Agents {
                     agent: client.endpoint().name.clone(),
                     epoch: server.stored_epoch,
                     holder: server.holder.clone(),
+                    of_record: server.of_record.clone(),
                 })
             })
             .collect()

@@ -145,6 +145,7 @@ async fn save(
         epoch: due.epoch,
         operation: due.operation.clone(),
         manager: config.manager_name.clone(),
+        take_over: false,
     };
     let limit = config.failover.call_timeout;
     client.claim(&claim, limit).await?;

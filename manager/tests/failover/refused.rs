@@ -143,15 +143,80 @@ async fn a_cluster_held_by_another_operation_is_left_alone() {
     assert_eq!(cluster.called("StopReceiver"), 0);
 }
 
+/// Everybody knows the cluster as another manager's, which holds nothing any more.
+fn of_another(cluster: &Cluster, servers: &[&str], epoch: u64) {
+    let mut world = lock(&cluster.world);
+    for name in servers {
+        let server = world.server(name);
+        (server.epoch, server.of_record) = (epoch, Some("m2".to_owned()));
+    }
+}
+
 #[tokio::test]
-async fn what_another_manager_left_when_it_named_a_primary_stands_in_nobodys_way() {
+async fn a_cluster_of_another_manager_is_left_alone_until_it_is_taken_over() {
+    let cluster = Cluster::start().await;
+    of_another(&cluster, &["db1", "db2", "db3"], 7);
+    let report = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&report), ExitCode::Held, "{}", report.summary);
+    assert!(
+        report.summary.contains("of manager m2") && report.summary.contains("epoch 7"),
+        "{}",
+        report.summary
+    );
+    assert_eq!(cluster.called("ClaimEpoch"), 0);
+    cluster.assert_untouched("of another manager");
+
+    let request = Request {
+        take_over: true,
+        ..cluster.request()
+    };
+    let report = cluster.run(&request).await;
+    assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
+    for server in lock(&cluster.world).servers.values() {
+        assert_eq!(server.of_record.as_deref(), Some("m1"), "{}", server.name);
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_another_manager_left_is_taken_over_with_its_cluster() {
+    let cluster = Cluster::start().await;
+    of_another(&cluster, &["db1", "db2", "db3"], 7);
+    for name in ["db2", "db3"] {
+        lock(&cluster.world).server(name).holder =
+            Some(("failover-of-m2".to_owned(), "m2".to_owned()));
+    }
+    let request = Request {
+        take_over: true,
+        ..cluster.request()
+    };
+    let report = cluster.run(&request).await;
+    assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
+}
+
+#[tokio::test]
+async fn an_agent_that_slept_through_a_take_over_is_taken_over_by_itself() {
+    let cluster = Cluster::start().await;
+    of_another(&cluster, &["db3"], 7);
+    for name in ["db1", "db2"] {
+        let mut world = lock(&cluster.world);
+        let server = world.server(name);
+        (server.epoch, server.of_record) = (8, Some("m1".to_owned()));
+    }
+    let report = cluster.run(&cluster.request()).await;
+    assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
+    let of_record = lock(&cluster.world).server("db3").of_record.clone();
+    assert_eq!(of_record.as_deref(), Some("m1"));
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_when_it_named_a_primary_stands_in_nobodys_way() {
     let cluster = Cluster::start().await;
     {
         let mut world = lock(&cluster.world);
         for name in ["db1", "db3"] {
             let server = world.server(name);
             server.epoch = 7;
-            server.holder = Some(("assign-1".into(), "m2".into()));
+            server.holder = Some(("assign-1".into(), "m1".into()));
         }
     }
     let report = cluster.run(&cluster.request()).await;

@@ -41,6 +41,7 @@ fn state(server: &FakeServer) -> v1::WatchedState {
         boot_id: BOOT.into(),
         epoch: server.epoch,
         operation: server.holder.clone().unwrap_or_default().0,
+        manager_of_record: server.of_record.clone().unwrap_or_default(),
         assignment: server.assignment.clone(),
         lease: Some(v1::WatchedLease {
             state: lease.into(),

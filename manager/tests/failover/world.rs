@@ -71,6 +71,8 @@ pub(crate) struct FakeServer {
     pub(crate) folder: PathBuf,
     pub(crate) epoch: u64,
     pub(crate) holder: Option<(String, String)>,
+    /// Manager that claimed the cluster last.
+    pub(crate) of_record: Option<String>,
     /// Who the primary is, as its agent has stored it.
     pub(crate) assignment: Option<v1::Assignment>,
     /// How long before a claim its agent vouched last; `None`: it knows no leases.
@@ -131,6 +133,7 @@ impl FakeServer {
             folder: PathBuf::new(),
             epoch: 0,
             holder: None,
+            of_record: None,
             assignment: None,
             vouched_ms_ago: Some(60_000),
             words: Vec::new(),

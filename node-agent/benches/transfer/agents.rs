@@ -137,6 +137,7 @@ impl Agents {
                         epoch: EPOCH,
                         operation: OPERATION.to_owned(),
                         manager: "m1".to_owned(),
+                        take_over: false,
                     })
                     .await
                     .expect("nobody else has claimed it");

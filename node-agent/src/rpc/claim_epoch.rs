@@ -31,7 +31,9 @@ pub(super) async fn handle(
             operation: claim.operation,
             manager: claim.manager,
         };
-        claiming.epochs.claim(&claim.cluster, claim.epoch, holder)
+        claiming
+            .epochs
+            .claim(&claim.cluster, claim.epoch, holder, claim.take_over)
     })
     .await
     .map_err(|_| AgentError::new(ErrorKind::OutcomeUnknown, "the claim was abandoned"))?
@@ -45,6 +47,15 @@ pub(super) async fn handle(
             manager = request.manager,
             %caller,
             "claim granted"
+        );
+    }
+    let taken_over_from = grant.taken_over_from().unwrap_or_default().to_owned();
+    if !taken_over_from.is_empty() {
+        tracing::warn!(
+            cluster = request.cluster,
+            manager = request.manager,
+            from = taken_over_from,
+            "the cluster was taken over from its manager of record"
         );
     }
     let unfinished = agent
@@ -68,6 +79,7 @@ pub(super) async fn handle(
             .assignment(&request.cluster)
             .and_then(|made| made.told())
             .map(|told| (&told).into()),
+        taken_over_from,
         vouched_ms_ago: Some(u64::try_from(vouched.as_millis()).unwrap_or(u64::MAX)),
     }))
 }

@@ -91,7 +91,7 @@ impl Failure for EpochError {
             Self::Stale { asked, stored, .. } => {
                 with_holder(plain(ErrorKind::StaleEpoch, self), *asked, stored)
             }
-            Self::Held { asked, stored } => {
+            Self::Held { asked, stored } | Self::OfAnother { asked, stored, .. } => {
                 with_holder(plain(ErrorKind::Held, self), *asked, stored)
             }
             Self::Unreadable { path, .. } => at(path, None)(plain(ErrorKind::Io, self)),

@@ -48,6 +48,10 @@ pub(super) async fn handle(
                 .epochs
                 .stored(&server.config.cluster)
                 .unwrap_or_default();
+            let manager_of_record = stored
+                .of_record()
+                .map(|record| record.manager.clone())
+                .unwrap_or_default();
             let (operation, manager) = stored
                 .holder
                 .map(|holder| (holder.operation, holder.manager))
@@ -58,6 +62,7 @@ pub(super) async fn handle(
                 stored_epoch: stored.epoch,
                 holder_operation: operation,
                 holder_manager: manager,
+                manager_of_record,
             }
         })
         .collect();

@@ -5,6 +5,9 @@
 //! stored one, or equal with the same operation. A release clears the operation and keeps the epoch, so a released
 //! operation cannot come back with its old epoch.
 //!
+//! Whoever was granted a claim last is the manager of record, also after a release. Another manager is refused until it says
+//! that it takes the cluster over: the word of the one before may hold up a lease that a second one believes to be over.
+//!
 //! A file that is there but unreadable closes its cluster: guessing an epoch could let a deposed operation act.
 
 use std::collections::BTreeMap;
@@ -28,6 +31,14 @@ pub struct StoredEpoch {
     /// Who held it last, after a release: a claim that comes too late learns from whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Holder>,
+}
+
+impl StoredEpoch {
+    /// The last claim, held or released: its manager is the one of record.
+    #[must_use]
+    pub fn of_record(&self) -> Option<&Holder> {
+        self.holder.as_ref().or(self.last.as_ref())
+    }
 }
 
 /// Who holds a cluster.
@@ -75,6 +86,18 @@ pub enum EpochError {
     Held {
         /// Epoch of the call.
         asked: u64,
+        /// What is stored.
+        stored: StoredEpoch,
+    },
+    /// The epoch is right, but another manager is the one of record, and the claim does not take over from it.
+    #[error(
+        "the cluster is of manager {of}, which claimed it last: unless it is taken over, no other one acts on it"
+    )]
+    OfAnother {
+        /// Epoch of the call.
+        asked: u64,
+        /// Manager of record.
+        of: String,
         /// What is stored.
         stored: StoredEpoch,
     },
@@ -142,12 +165,18 @@ impl EpochStore {
         self.cluster(cluster)?.current()
     }
 
-    /// Grants `cluster` to `holder` with `epoch`, or says why not. Blocks until the grant is on disk; returns what is
-    /// stored now and what was stored before.
+    /// Grants `cluster` to `holder` with `epoch`, or says why not; `take_over`: also if another manager is the one of
+    /// record. Blocks until the grant is on disk; returns what is stored now and what was stored before.
     ///
     /// # Errors
     /// See [`EpochError`]; nothing is changed then.
-    pub fn claim(&self, cluster: &str, epoch: u64, holder: Holder) -> Result<Grant, EpochError> {
+    pub fn claim(
+        &self,
+        cluster: &str,
+        epoch: u64,
+        holder: Holder,
+        take_over: bool,
+    ) -> Result<Grant, EpochError> {
         let state = self.cluster(cluster)?;
         names::check("operation", &holder.operation)?;
         names::check("manager", &holder.manager)?;
@@ -172,6 +201,16 @@ impl EpochStore {
         }
         if epoch <= before.epoch {
             return Err(refusal(epoch, &holder.operation, before));
+        }
+        match before.of_record() {
+            Some(record) if record.manager != holder.manager && !take_over => {
+                return Err(EpochError::OfAnother {
+                    asked: epoch,
+                    of: record.manager.clone(),
+                    stored: before,
+                });
+            }
+            _ => {}
         }
         let stored = StoredEpoch {
             epoch,
@@ -241,6 +280,15 @@ pub struct Grant {
     pub stored: StoredEpoch,
     /// What was stored before; equal to `stored` if the claim was a repetition.
     pub before: StoredEpoch,
+}
+
+impl Grant {
+    /// The manager of record before, if it was another one.
+    #[must_use]
+    pub fn taken_over_from(&self) -> Option<&str> {
+        let (before, now) = (self.before.of_record()?, self.stored.of_record()?);
+        (before.manager != now.manager).then_some(before.manager.as_str())
+    }
 }
 
 impl Cluster {

@@ -34,23 +34,30 @@ fn the_rules_one_by_one() {
     let store = EpochStore::open(folder.path(), ["app1"]).unwrap();
     assert_eq!(store.stored("app1").unwrap(), StoredEpoch::default());
 
-    assert_eq!(store.claim("app1", 3, holder("a")).unwrap().stored.epoch, 3);
+    assert_eq!(
+        store
+            .claim("app1", 3, holder("a"), false)
+            .unwrap()
+            .stored
+            .epoch,
+        3
+    );
     // Equal with the same operation: granted again.
-    assert!(store.claim("app1", 3, holder("a")).is_ok());
+    assert!(store.claim("app1", 3, holder("a"), false).is_ok());
     // Equal with another one: held, and the holder is named.
-    let Err(EpochError::Held { stored, .. }) = store.claim("app1", 3, holder("b")) else {
+    let Err(EpochError::Held { stored, .. }) = store.claim("app1", 3, holder("b"), false) else {
         panic!("granted twice");
     };
     assert_eq!(stored.holder, Some(holder("a")));
     // Lower: stale, whoever asks.
     for operation in ["a", "b"] {
         assert!(matches!(
-            store.claim("app1", 2, holder(operation)),
+            store.claim("app1", 2, holder(operation), false),
             Err(EpochError::Stale { .. })
         ));
     }
     // Greater: taken over.
-    let grant = store.claim("app1", 4, holder("b")).unwrap();
+    let grant = store.claim("app1", 4, holder("b"), false).unwrap();
     assert_eq!(grant.before.holder, Some(holder("a")));
     assert!(matches!(
         store.check(&context(3, "a")),
@@ -73,14 +80,54 @@ fn the_rules_one_by_one() {
     ));
     // The epoch stays: the released operation needs a greater one.
     assert!(matches!(
-        store.claim("app1", 4, holder("b")),
+        store.claim("app1", 4, holder("b"), false),
         Err(EpochError::Stale { .. })
     ));
     // Who comes too late learns from whom.
-    let Err(EpochError::Stale { stored, .. }) = store.claim("app1", 4, holder("c")) else {
+    let Err(EpochError::Stale { stored, .. }) = store.claim("app1", 4, holder("c"), false) else {
         panic!("granted a second time");
     };
     assert_eq!((stored.holder, stored.last), (None, Some(holder("b"))));
+}
+
+#[test]
+fn a_cluster_is_the_managers_who_claimed_it_last_until_it_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |manager: &str, operation: &str| Holder {
+        manager: manager.to_owned(),
+        ..holder(operation)
+    };
+    let store = EpochStore::open(folder.path(), ["app1"]).unwrap();
+    store.claim("app1", 1, of("m1", "a"), false).unwrap();
+    // Whether it is held or released, and after a restart.
+    for released in [false, true] {
+        if released {
+            assert!(store.release("app1", 1, "a").unwrap());
+        }
+        let store = EpochStore::open(folder.path(), ["app1"]).unwrap();
+        let before = store.stored("app1").unwrap();
+        let Err(EpochError::OfAnother { of: record, .. }) =
+            store.claim("app1", 2, of("m2", "b"), false)
+        else {
+            panic!("granted to another manager");
+        };
+        assert_eq!(record, "m1");
+        assert_eq!(store.stored("app1").unwrap(), before);
+        // A stale epoch takes nothing over.
+        assert!(matches!(
+            store.claim("app1", 1, of("m2", "b"), true),
+            Err(EpochError::Held { .. } | EpochError::Stale { .. })
+        ));
+    }
+    // Its own manager goes on with other operations.
+    let grant = store.claim("app1", 2, of("m1", "c"), false).unwrap();
+    assert_eq!(grant.taken_over_from(), None);
+    let grant = store.claim("app1", 3, of("m2", "d"), true).unwrap();
+    assert_eq!(grant.taken_over_from(), Some("m1"));
+    assert!(matches!(
+        store.claim("app1", 4, of("m1", "e"), false),
+        Err(EpochError::OfAnother { .. })
+    ));
 }
 
 #[test]
@@ -88,7 +135,7 @@ fn malformed_calls_are_refused_and_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = EpochStore::open(folder.path(), ["app1"]).unwrap();
     assert!(matches!(
-        store.claim("app2", 1, holder("a")),
+        store.claim("app2", 1, holder("a"), false),
         Err(EpochError::UnknownCluster { .. })
     ));
     for (epoch, claimer) in [
@@ -104,7 +151,7 @@ fn malformed_calls_are_refused_and_change_nothing() {
         ),
     ] {
         assert!(matches!(
-            store.claim("app1", epoch, claimer),
+            store.claim("app1", epoch, claimer, false),
             Err(EpochError::BadField { .. })
         ));
     }
@@ -128,7 +175,7 @@ fn random_claims_and_releases_agree_with_a_model_across_restarts() {
                     .is_some_and(|h| h.operation == operation);
                 let granted = epoch > 0 && (epoch > model.epoch || (epoch == model.epoch && held));
                 assert_eq!(
-                    store.claim("app1", epoch, holder(operation)).is_ok(),
+                    store.claim("app1", epoch, holder(operation), false).is_ok(),
                     granted,
                     "step {step}: claim {epoch} {operation} on {model:?}"
                 );
@@ -165,7 +212,7 @@ fn of_many_claimers_with_one_epoch_exactly_one_is_granted() {
                     let store = &store;
                     scope.spawn(move || {
                         store
-                            .claim("app1", epoch, holder(&format!("op{n}")))
+                            .claim("app1", epoch, holder(&format!("op{n}")), false)
                             .is_ok()
                     })
                 })
@@ -184,8 +231,8 @@ fn of_many_claimers_with_one_epoch_exactly_one_is_granted() {
 fn every_torn_form_of_the_file_closes_its_cluster_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let store = EpochStore::open(folder.path(), ["app1", "app2"]).unwrap();
-    store.claim("app1", 7, holder("a")).unwrap();
-    store.claim("app2", 1, holder("b")).unwrap();
+    store.claim("app1", 7, holder("a"), false).unwrap();
+    store.claim("app2", 1, holder("b"), false).unwrap();
     let path = folder.path().join("app1.json");
     let whole = fs::read(&path).unwrap();
     // The last byte is the line end, without which the file is still whole.
@@ -194,7 +241,7 @@ fn every_torn_form_of_the_file_closes_its_cluster_and_no_other() {
         let store = EpochStore::open(folder.path(), ["app1", "app2"]).unwrap();
         assert!(
             matches!(
-                store.claim("app1", 100, holder("x")),
+                store.claim("app1", 100, holder("x"), false),
                 Err(EpochError::Unreadable { .. })
             ),
             "granted on {length} bytes"
@@ -203,14 +250,14 @@ fn every_torn_form_of_the_file_closes_its_cluster_and_no_other() {
             store.check(&context(7, "a")),
             Err(EpochError::Unreadable { .. })
         ));
-        assert!(store.claim("app2", 1, holder("b")).is_ok());
+        assert!(store.claim("app2", 1, holder("b"), false).is_ok());
     }
     // What a crash in the middle of a write leaves is the old file and a temporary one.
     fs::write(&path, &whole).unwrap();
     fs::write(folder.path().join("app1.json.new"), b"{\"epoch\": 9").unwrap();
     let store = EpochStore::open(folder.path(), ["app1"]).unwrap();
     assert_eq!(store.stored("app1").unwrap().epoch, 7);
-    store.claim("app1", 8, holder("c")).unwrap();
+    store.claim("app1", 8, holder("c"), false).unwrap();
 }
 
 #[test]
@@ -218,10 +265,10 @@ fn a_grant_that_cannot_be_stored_is_no_grant() {
     let folder = tempfile::tempdir().unwrap();
     let epochs = folder.path().join("epochs");
     let store = EpochStore::open(&epochs, ["app1"]).unwrap();
-    store.claim("app1", 1, holder("a")).unwrap();
+    store.claim("app1", 1, holder("a"), false).unwrap();
     fs::remove_dir_all(&epochs).unwrap();
     assert!(matches!(
-        store.claim("app1", 2, holder("b")),
+        store.claim("app1", 2, holder("b"), false),
         Err(EpochError::Store(_))
     ));
     assert!(matches!(

@@ -44,6 +44,7 @@ fn watched() -> Watched {
         held_down_by: None,
         epoch: 3,
         operation: Some("op-3".into()),
+        manager_of_record: Some("m1".into()),
         guard: Guard::None,
         lease: Lease {
             state: LeaseState::Off,
@@ -145,6 +146,7 @@ fn every_kind() -> Vec<Watched> {
     with(&|w| w.read_only = None);
     with(&|w| w.super_read_only = Some(true));
     with(&|w| (w.epoch, w.operation) = (0, None));
+    with(&|w| w.manager_of_record = None);
     let (reason, since) = ("deposed".to_owned(), at(4));
     with(&|w| {
         w.guard = Guard::Enforcing {

@@ -330,6 +330,7 @@ impl<'a> Stage<'a> {
                 epoch,
                 operation: operation.to_owned(),
                 manager: "m1".to_owned(),
+                take_over: false,
             })
             .await
             .map(drop)

@@ -223,6 +223,7 @@ async fn claim(channel: &Channel, epoch: u64, operation: &str) -> Answer {
         epoch,
         operation: operation.to_owned(),
         manager: "m1".to_owned(),
+        take_over: false,
     };
     Answer::of(
         EpochServiceClient::new(channel.clone())

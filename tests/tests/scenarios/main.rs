@@ -10,6 +10,7 @@ mod dead_host;
 mod hooks;
 mod leased;
 mod lines;
+mod of_record;
 mod partitions;
 mod refusals;
 mod replay;

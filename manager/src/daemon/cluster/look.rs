@@ -143,7 +143,7 @@ impl Task {
         let state = self.status.borrow().state;
         self.show(state, None);
         let past = self.past.clone();
-        let lease = self.leases.status();
+        let (lease, of_another) = (self.leases.status(), self.leases.of_another());
         tokio::spawn(async move {
             let began = Instant::now();
             let (views, addresses) = futures::join!(
@@ -160,6 +160,7 @@ impl Task {
                 deposed: &deposed,
                 permit,
                 lease,
+                of_another,
                 unix_ms: unix_ms(),
             });
             explanation.send_replace(Some(explained));

@@ -15,24 +15,26 @@ use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
 use crate::daemon::discover;
 use crate::lease;
 use crate::observe::{self, Agents, ServerView, chain};
+use crate::record::TakeOver;
 use crate::topology::{same_address, source_address};
 
 /// Why a primary was not named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NotNamed {
+pub(crate) struct NotNamed {
     /// Why.
-    pub(super) why: String,
+    pub(crate) why: String,
     /// Agents may have granted the claim: they vouch for no older assignment any more.
-    pub(super) claimed: bool,
+    pub(crate) claimed: bool,
 }
 
 /// Naming a primary to all agents that are connected.
-pub(super) struct Naming {
-    pub(super) config: Arc<ClusterConfig>,
-    pub(super) primary: ServerConfig,
-    pub(super) agents: Agents,
-    pub(super) deposed: BTreeSet<String>,
-    pub(super) epoch: u64,
+pub(crate) struct Naming {
+    pub(crate) config: Arc<ClusterConfig>,
+    pub(crate) primary: ServerConfig,
+    pub(crate) agents: Agents,
+    pub(crate) deposed: BTreeSet<String>,
+    pub(crate) epoch: u64,
+    pub(crate) take_over: TakeOver,
 }
 
 impl Naming {
@@ -40,7 +42,7 @@ impl Naming {
     ///
     /// # Errors
     /// [`NotNamed`].
-    pub(super) async fn run(self) -> Result<String, NotNamed> {
+    pub(crate) async fn run(self) -> Result<String, NotNamed> {
         let views = observe::observe_servers(&self.config, &self.agents).await;
         undisputed(&self.config, &views, &self.primary, &self.deposed).map_err(|why| NotNamed {
             why,
@@ -83,11 +85,12 @@ impl Naming {
         context: &Context,
         replaced: &BTreeSet<&str>,
     ) -> Result<String, String> {
-        let claim = Claim {
+        let claim = |client: &AgentClient| Claim {
             cluster: context.cluster.clone(),
             epoch: context.epoch,
             operation: context.operation.clone(),
             manager: self.config.manager_name.clone(),
+            take_over: self.take_over.at(&client.endpoint().name),
         };
         let mut clients: Vec<&AgentClient> = Vec::new();
         for server in &self.config.servers {
@@ -100,7 +103,11 @@ impl Naming {
         let mut know_leases = Vec::new();
         for (number, part) in [clients.get(..1), clients.get(1..)].into_iter().enumerate() {
             let asked = part.unwrap_or_default();
-            let granted = join_all(asked.iter().map(|c| c.claim(&claim, self.limit()))).await;
+            let claims = asked.iter().map(async |client| {
+                let claim = claim(client);
+                client.claim(&claim, self.limit()).await
+            });
+            let granted = join_all(claims).await;
             for (client, granted) in asked.iter().zip(granted) {
                 match granted {
                     Ok(granted) if granted.vouched_ago.is_some() => {

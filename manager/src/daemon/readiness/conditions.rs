@@ -6,6 +6,19 @@ use crate::facts::{Answer, Receiver};
 use crate::lease::{self, LeaseStatus};
 use crate::observe::ServerView;
 
+/// The agents serve no other manager.
+pub(super) fn of_record(known: &Known<'_>) -> Condition {
+    let manager = &known.config.manager_name;
+    condition(
+        format!("no other manager than {manager} is of record"),
+        known.of_another.is_none(),
+        known.of_another.as_ref().map_or_else(
+            || "the agents name no other".to_owned(),
+            ToString::to_string,
+        ),
+    )
+}
+
 /// Where the configuration wants a lease, it is held: only then is the end of a primary's writing known that nobody reaches.
 pub(super) fn of_lease(known: &Known<'_>) -> Option<Condition> {
     if !lease::wanted(known.config) {

@@ -116,13 +116,27 @@ impl v1::epoch_service_server::EpochService for FakeAgent {
                 .holder
                 .as_ref()
                 .is_some_and(|(o, _)| *o == request.operation);
-            if request.epoch > s.epoch || (request.epoch == s.epoch && same) {
+            let of_another = s
+                .of_record
+                .as_ref()
+                .filter(|manager| **manager != request.manager)
+                .cloned();
+            let is_newer = request.epoch > s.epoch;
+            if is_newer && of_another.is_some() && !request.take_over {
+                let of = of_another.unwrap_or_default();
+                return Err(AgentError::new(ErrorKind::Held, "of another manager")
+                    .with_holder(s.epoch, of)
+                    .into());
+            }
+            if is_newer || (request.epoch == s.epoch && same) {
                 s.epoch = request.epoch;
+                s.of_record = Some(request.manager.clone());
                 s.holder = Some((request.operation, request.manager));
                 Ok(Response::new(v1::ClaimEpochResponse {
                     stored_epoch: s.epoch,
                     assignment: s.assignment.clone(),
                     vouched_ms_ago: s.vouched_ms_ago,
+                    taken_over_from: of_another.unwrap_or_default(),
                 }))
             } else {
                 let holder = s.holder.clone().map(|h| h.0).unwrap_or_default();

@@ -41,7 +41,8 @@ impl v1::agent_service_server::AgentService for FakeAgent {
         _: Request<v1::GetAgentInfoRequest>,
     ) -> Result<Response<v1::GetAgentInfoResponse>, Status> {
         self.fault("GetAgentInfo").await?;
-        let (epoch, holder) = self.change(|s| (s.epoch, s.holder.clone()));
+        let (epoch, holder, of_record) =
+            self.change(|s| (s.epoch, s.holder.clone(), s.of_record.clone()));
         let (operation, manager) = holder.unwrap_or_default();
         Ok(Response::new(v1::GetAgentInfoResponse {
             name: self.server.clone(),
@@ -53,6 +54,7 @@ impl v1::agent_service_server::AgentService for FakeAgent {
                 stored_epoch: epoch,
                 holder_operation: operation,
                 holder_manager: manager,
+                manager_of_record: of_record.unwrap_or_default(),
             }],
             ..Default::default()
         }))

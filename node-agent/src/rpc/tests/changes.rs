@@ -36,6 +36,7 @@ async fn claims_are_granted_refused_and_released_by_the_rules() {
         epoch,
         operation: operation.to_owned(),
         manager: "m2".to_owned(),
+        take_over: false,
     };
     for (cluster, epoch, operation, expected) in [
         ("app1", 5, "op-2", ErrorKind::Held),
@@ -262,6 +263,7 @@ async fn a_server_whose_data_directory_is_unknown_is_not_held_down() {
             epoch: 1,
             operation: "op-1".to_owned(),
             manager: "m1".to_owned(),
+            take_over: false,
         })
         .await
         .unwrap();

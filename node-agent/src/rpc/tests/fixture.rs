@@ -165,6 +165,7 @@ pub(super) async fn claim(channel: &Channel, epoch: u64, operation: &str) {
             epoch,
             operation: operation.to_owned(),
             manager: "m1".to_owned(),
+            take_over: false,
         })
         .await
         .unwrap();

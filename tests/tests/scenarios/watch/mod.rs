@@ -145,6 +145,7 @@ impl Operation<'_> {
             epoch: self.epoch,
             operation: self.id.to_owned(),
             manager: "m1".to_owned(),
+            take_over: false,
         };
         EpochServiceClient::new(channel)
             .claim_epoch(request)
