@@ -92,7 +92,7 @@ async fn a_manager_that_died_is_replaced_only_by_an_operators_word() -> Outcome 
         &second,
         &["failover", "--yes", "--dead-primary", &dead],
     );
-    must_end(unstated, 12, &["may hold its lease up", "--take-over"]).await?;
+    must_end(unstated, 1, &["may hold its lease up", "--take-over"]).await?;
     let stated = command(
         &deployment,
         &second,
