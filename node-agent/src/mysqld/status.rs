@@ -160,8 +160,9 @@ pub async fn read(
         // 5.6 shows a row without a host after RESET SLAVE (not ALL): no channel that could be started.
         return Ok(None);
     }
-    if dialect.version().is_mariadb() && status.gtid_executed.is_empty() {
-        // The status column of this name is missing in some versions; the variable is always there.
+    if dialect.version().is_mariadb() {
+        // The status column of this name also counts what was written on the replica itself (seen on 10.11), the variable
+        // only what was replicated.
         status.gtid_executed = session
             .query_value("SELECT @@GLOBAL.gtid_slave_pos", limit)
             .await?
@@ -227,12 +228,7 @@ fn parse(row: &Row, dialect: &Dialect, channels: u32) -> Result<ReplicaStatus, S
             "Current_Pos" => UsingGtid::CurrentPos,
             _ => UsingGtid::No,
         },
-        gtid_executed: if dialect.version().is_mariadb() {
-            row.text_or_empty("Gtid_Slave_Pos")
-        } else {
-            row.text_or_empty("Executed_Gtid_Set")
-        }
-        .replace('\n', ""),
+        gtid_executed: row.text_or_empty("Executed_Gtid_Set").replace('\n', ""),
         source_server_id: row.number_if_any(&c("Master_Server_Id"))?.unwrap_or(0),
         source_uuid: row.text_or_empty(&c("Master_UUID")).to_owned(),
         seconds_behind: row.number_if_any(&c("Seconds_Behind_Master"))?,

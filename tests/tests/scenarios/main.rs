@@ -7,6 +7,7 @@ mod access;
 mod configured;
 mod customer;
 mod dead_host;
+mod errant;
 mod hooks;
 mod leased;
 mod lines;
