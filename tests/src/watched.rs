@@ -329,8 +329,8 @@ impl Watched {
             waited: Duration::ZERO,
             seen,
         };
-        let end = replica::binlog_end(self.cluster.server(new_primary)).await?;
-        replica::wait_executed(self.cluster.server(3 - new_primary), &end).await?;
+        let [winner, other] = [new_primary, 3 - new_primary].map(|n| self.cluster.server(n));
+        replica::wait_level(other, winner).await?;
         let survivors = self.survivors();
         compare::all_equal(&survivors).await?.map_err(differs)?;
         for server in survivors {

@@ -179,6 +179,26 @@ pub async fn wait_executed(
     .await
 }
 
+/// Waits until the replica has executed all that `source` has written by then, however long clients go on.
+pub async fn wait_level(server: &Server, source: &Server) -> Result<(), SandboxError> {
+    let what = format!(
+        "{} to have executed what {} has",
+        server.name(),
+        source.name()
+    );
+    wait::until(&what, LIMIT, || async {
+        let end = binlog_end(source).await?;
+        let status = must_status(server).await?;
+        let (read, executed) = (status.read()?, status.executed()?);
+        Ok(if executed == end && read == end {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{end}; read {read}, executed {executed}"))
+        })
+    })
+    .await
+}
+
 /// Begins a new binary log.
 pub async fn rotate(server: &Server) -> Result<(), SandboxError> {
     server.exec("FLUSH BINARY LOGS").await?;

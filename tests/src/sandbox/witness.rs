@@ -18,6 +18,8 @@ use super::server::Server;
 /// The table: number of the server that took the row, number of the try.
 pub const TABLE: &str = "app.witness";
 
+/// How long an answer is waited for after the end; a server that stands still gives none.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Between two tries at one server.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Longest wait for an answer; a server that stands still longer is dialled again.
@@ -159,11 +161,16 @@ async fn observe(server: usize, login: Login, mut stopped: watch::Receiver<bool>
     diary
 }
 
-/// Waits for the work, or until the witness is told to stop.
+/// Waits for the work, or until the witness is told to stop and an answer under way had its time: a statement that is given up
+/// is done by its server nevertheless, when others already compare what is there.
 async fn told<T>(stopped: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let given_up = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        tokio::time::sleep(LAST_ANSWER).await;
+    };
     tokio::select! {
         done = work => Some(done),
-        _ = stopped.wait_for(|stopped| *stopped) => None,
+        () = given_up => None,
     }
 }
 
