@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::big::{self, Kind, Load};
 use crate::demo;
 use crate::jitter;
 use crate::kills;
@@ -21,7 +22,7 @@ use crate::sandbox::{
     Cluster, ClusterSpec, Replication, SandboxError, ServerKind, fetch, template,
 };
 use crate::speed;
-use crate::watched::Loss;
+use crate::watched::{Before, Loss};
 
 /// Runs real MySQL and MariaDB servers in a sandbox.
 #[derive(Debug, Parser)]
@@ -57,6 +58,53 @@ enum Command {
         /// a server that hangs, unless given.
         #[arg(long, default_value = "killed")]
         fault: Fault,
+        /// Replicas follow by GTID; needs --watched.
+        #[arg(long, requires = "watched")]
+        gtid: bool,
+        /// The replica that is no candidate holds the first part of a transaction; needs --watched. With --gtid the limit is
+        /// 700 ms, unless given.
+        #[arg(long, requires = "watched")]
+        half: bool,
+    },
+    /// A large load that only the dead primary's disk holds: throughput of its apply beside the servers' own replication of
+    /// it, kill to first write, peak memory; fails beyond a limit.
+    Tail {
+        /// Server line.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// In which way the load is large.
+        #[arg(long, default_value = "tiny")]
+        kind: Kind,
+        /// Number of tiny transactions.
+        #[arg(long, default_value_t = 40_000)]
+        transactions: u32,
+        /// Size of the row (64 unless given) or of the big transaction (1536 unless given) in MiB.
+        #[arg(long)]
+        mib: Option<u32>,
+        /// Number of replicas.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+        replicas: u8,
+        /// Replicas follow by GTID.
+        #[arg(long)]
+        gtid: bool,
+        /// Longest time from the kill to the first write that passes, in milliseconds; none if absent.
+        #[arg(long)]
+        limit_ms: Option<u64>,
+        /// An option of all servers, as in my.cnf.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_option)]
+        options: Vec<(String, String)>,
+    },
+    /// Replicas in mixed states, equalised at the same time, beside one alone.
+    Replicas {
+        /// Server line.
+        #[arg(long, default_value = "mysql-5.6", value_parser = parse_kind)]
+        server: ServerKind,
+        /// Number of replicas.
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(2..=16))]
+        number: u8,
+        /// Rows of each stretch of the primary's log, one transaction each.
+        #[arg(long, default_value_t = 500)]
+        rows: u32,
     },
     /// Hosts that lose sight of each other in every way, beside a manager that watches: who takes writes when.
     Partitions {
@@ -164,8 +212,9 @@ impl Fault {
         }
     }
 
-    fn limit(self) -> Duration {
+    fn limit(self, before: Before) -> Duration {
         Duration::from_millis(match self {
+            Self::Killed if before.gtid && before.half => 700,
             Self::Killed => 1500,
             Self::Host | Self::Cut => 4000,
             Self::Hung | Self::Disk => 6000,
@@ -198,10 +247,49 @@ pub async fn run() -> ExitCode {
             limit_ms,
             watched,
             fault,
+            gtid,
+            half,
         } => {
-            let limit = limit_ms.map_or(fault.limit(), Duration::from_millis);
-            let loss = watched.then_some(fault.loss());
+            let before = Before { gtid, half };
+            let limit = limit_ms.map_or(fault.limit(before), Duration::from_millis);
+            let loss = watched.then_some((fault.loss(), before));
             measure(server, usize::from(runs), limit, loss).await
+        }
+        Command::Tail {
+            server,
+            kind,
+            transactions,
+            mib,
+            replicas,
+            gtid,
+            limit_ms,
+            options,
+        } => {
+            let plan = big::tail::Plan {
+                server,
+                replicas,
+                gtid,
+                load: Load {
+                    kind,
+                    transactions,
+                    mib: mib.unwrap_or(if kind == Kind::Row { 64 } else { 1536 }),
+                },
+                limit: limit_ms.map(Duration::from_millis),
+                options,
+            };
+            tail(&plan).await
+        }
+        Command::Replicas {
+            server,
+            number,
+            rows,
+        } => {
+            let plan = big::replicas::Plan {
+                server,
+                number,
+                rows,
+            };
+            many_replicas(&plan).await
         }
         Command::Partitions { server, seed } => {
             let seed = seed.unwrap_or_else(rand::random);
@@ -284,7 +372,7 @@ async fn measure(
     server: ServerKind,
     runs: usize,
     limit: Duration,
-    watched: Option<Loss>,
+    watched: Option<(Loss, Before)>,
 ) -> Result<(), SandboxError> {
     let measured = speed::run(server, runs, watched, print).await?;
     let summary = format!(
@@ -300,6 +388,35 @@ async fn measure(
         command: "sandbox speed".to_owned(),
         status: "target missed".to_owned(),
         output: summary,
+    })
+}
+
+async fn tail(plan: &big::tail::Plan) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let kept = tokio::select! {
+        kept = big::tail::run(plan, print) => kept?,
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox tail")),
+    };
+    passed("sandbox tail", kept)
+}
+
+async fn many_replicas(plan: &big::replicas::Plan) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let kept = tokio::select! {
+        kept = big::replicas::run(plan, print) => kept?,
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox replicas")),
+    };
+    passed("sandbox replicas", kept)
+}
+
+fn passed(command: &str, kept: bool) -> Result<(), SandboxError> {
+    if kept {
+        return print("all limits kept");
+    }
+    Err(SandboxError::Tool {
+        command: command.to_owned(),
+        status: "target missed".to_owned(),
+        output: "see the lines above".to_owned(),
     })
 }
 

@@ -5,6 +5,7 @@
 //! nothing but [`netns`] needs root, and everything a value started ends when the value is dropped.
 //! [`scenario`] holds what the scenario tests share.
 
+pub mod big;
 pub mod cli;
 pub mod demo;
 pub mod drill;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::drill::Drill;
 use crate::sandbox::slot::Slot;
 use crate::sandbox::{SandboxError, ServerKind};
-use crate::watched::{Loss, Watched};
+use crate::watched::{Before, Loss, Watched};
 
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub struct Measurement {
 pub async fn run(
     kind: ServerKind,
     runs: usize,
-    watched: Option<Loss>,
+    watched: Option<(Loss, Before)>,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
-    if let Some(loss) = watched {
-        return run_watched(kind, runs, loss, say).await;
+    if let Some((loss, before)) = watched {
+        return run_watched(kind, runs, loss, before, say).await;
     }
     let _alone = Slot::alone().await?;
     let mut times = Vec::with_capacity(runs);
@@ -63,15 +63,16 @@ async fn run_watched(
     kind: ServerKind,
     runs: usize,
     loss: Loss,
+    before: Before,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
     let _alone = Slot::alone().await?;
     if loss == Loss::HostFrozen {
-        return run_thawed(kind, runs, say).await;
+        return run_thawed(kind, runs, before, say).await;
     }
     let mut times = Vec::with_capacity(runs);
     for run in 1..=runs {
-        let watched = Watched::prepare_for(kind, loss).await?;
+        let watched = Watched::prepare_for(kind, loss, before).await?;
         let replaced = watched.lose_the_primary(loss).await?;
         say(&format!(
             "run {run}: first write {:.0} ms after the fault, the old primary's last row {}, never two writers; {} rows acknowledged until then",
@@ -98,11 +99,12 @@ const REFUSED_LIMIT: Duration = Duration::from_millis(200);
 async fn run_thawed(
     kind: ServerKind,
     runs: usize,
+    before: Before,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Measurement, SandboxError> {
     let (mut times, mut refused) = (Vec::new(), Vec::new());
     for run in 1..=runs {
-        let watched = Watched::prepare(kind).await?;
+        let watched = Watched::prepare_for(kind, Loss::HostFrozen, before).await?;
         let thawed = watched.freeze_and_thaw().await?;
         say(&format!(
             "run {run}: first write {:.0} ms after the fault; thawed, the old primary refused writes after {:.0} ms; {} rows are on it alone, all in the report",

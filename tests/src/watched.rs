@@ -10,12 +10,15 @@ use crate::partition;
 use crate::sandbox::accounts::APPLICATION;
 use crate::sandbox::daemon::Daemon;
 use crate::sandbox::deployment::{Deployment, DeploymentSpec, server_name};
+use crate::sandbox::error::chain;
 use crate::sandbox::first_write::{self, Watch};
 use crate::sandbox::links::{Host, Links};
 use crate::sandbox::load::{self, Load, LoadSpec};
 use crate::sandbox::wait::{self, Look};
 use crate::sandbox::witness::{self, Diary, Witness};
 use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
+use crate::scenario::half::{self, Engine};
+use crate::scenario::ledger::Ledger;
 
 /// How long the wait for the first write may be.
 const FIRST_WRITE: Duration = Duration::from_secs(60);
@@ -44,6 +47,15 @@ impl Loss {
     fn takes_the_log(self) -> bool {
         matches!(self, Self::HostFrozen | Self::HostCut)
     }
+}
+
+/// How a cluster stands when its primary is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Before {
+    /// Its replicas follow by GTID.
+    pub gtid: bool,
+    /// The replica that is no candidate holds the first part of a transaction, and nothing behind it.
+    pub half: bool,
 }
 
 /// Servers, agents and a manager that watches them.
@@ -100,12 +112,19 @@ impl Watched {
 
     /// Three servers of a line.
     pub async fn prepare(kind: ServerKind) -> Result<Self, SandboxError> {
-        Self::prepare_for(kind, Loss::Killed).await
+        Self::prepare_for(kind, Loss::Killed, Before::default()).await
     }
 
-    /// Three servers of a line, with what this loss needs.
-    pub async fn prepare_for(kind: ServerKind, loss: Loss) -> Result<Self, SandboxError> {
-        let plain = ClusterSpec::new(kind);
+    /// Three servers of a line, with what this loss needs, standing like this.
+    pub async fn prepare_for(
+        kind: ServerKind,
+        loss: Loss,
+        before: Before,
+    ) -> Result<Self, SandboxError> {
+        let mut plain = ClusterSpec::new(kind);
+        if before.gtid {
+            plain = plain.by_gtid();
+        }
         let spec = match loss {
             Loss::Killed | Loss::HostFrozen | Loss::Hung => plain,
             Loss::HostCut => plain.relays(0),
@@ -113,6 +132,13 @@ impl Watched {
         };
         let watched = Self::start(Cluster::start(spec).await?, DeploymentSpec::default()).await?;
         watched.leased().await?;
+        if before.half {
+            let cluster = &watched.cluster;
+            let mut ledger = Ledger::open(cluster.primary()).await?;
+            half::leave(cluster, &mut ledger, Engine::Transactional, 2, &[1])
+                .await
+                .map_err(|error| wrong("a replica with half a transaction", &chain(&error)))?;
+        }
         Ok(watched)
     }
 

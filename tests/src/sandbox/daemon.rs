@@ -96,6 +96,11 @@ impl Daemon {
         .map(drop)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Whether its process has ended.
     pub fn has_ended(&self) -> Result<bool, SandboxError> {
         Ok(self.process.ended()?.is_some())

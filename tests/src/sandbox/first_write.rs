@@ -43,11 +43,16 @@ pub async fn prepare(primary: &Server) -> Result<(), SandboxError> {
 impl Watch {
     /// Opens a session on each server and starts trying. Every one must be read-only now.
     pub async fn start(servers: &[&Server]) -> Result<Self, SandboxError> {
+        Self::start_every(servers, PAUSE).await
+    }
+
+    /// The same with another pause between two tries.
+    pub async fn start_every(servers: &[&Server], pause: Duration) -> Result<Self, SandboxError> {
         let mut tasks = JoinSet::new();
         for server in servers {
             let client =
                 Client::connect(&server.login(APPLICATION.user, APPLICATION.password)).await?;
-            tasks.spawn(try_until_taken(client));
+            tasks.spawn(try_until_taken(client, pause));
         }
         Ok(Self { tasks })
     }
@@ -69,7 +74,7 @@ impl Watch {
     }
 }
 
-async fn try_until_taken(mut client: Client) -> Result<FirstWrite, SandboxError> {
+async fn try_until_taken(mut client: Client, pause: Duration) -> Result<FirstWrite, SandboxError> {
     loop {
         match client
             .exec(&format!("INSERT INTO {TABLE} VALUES (1)"))
@@ -88,6 +93,6 @@ async fn try_until_taken(mut client: Client) -> Result<FirstWrite, SandboxError>
             }) if error.code == 1290 => {}
             Err(other) => return Err(other),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }

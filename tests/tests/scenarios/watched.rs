@@ -11,7 +11,7 @@ use tests::sandbox::load::{Load, LoadSpec};
 use tests::sandbox::slot::Slot;
 use tests::sandbox::wait::{self, Look};
 use tests::sandbox::{Cluster, ClusterSpec, SandboxError, ServerKind};
-use tests::watched::{Loss, Watched};
+use tests::watched::{Before, Loss, Watched};
 
 use crate::support::Outcome;
 
@@ -171,7 +171,8 @@ async fn a_server_that_hangs_is_killed_and_replaced() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_data_disk_stands_still_is_killed_and_replaced() -> Outcome {
     let _slot = Slot::take().await?;
-    let watched = Watched::prepare_for(ServerKind::MySql56, Loss::DiskStalled).await?;
+    let watched =
+        Watched::prepare_for(ServerKind::MySql56, Loss::DiskStalled, Before::default()).await?;
     let replaced = watched.lose_the_primary(Loss::DiskStalled).await?;
     let text = watched.daemon.log_text();
     assert!(
@@ -221,7 +222,8 @@ async fn a_slow_data_disk_is_no_failover() -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_without_a_packet_is_replaced() -> Outcome {
     let _slot = Slot::take().await?;
-    let watched = Watched::prepare_for(ServerKind::MariaDb1011, Loss::HostCut).await?;
+    let watched =
+        Watched::prepare_for(ServerKind::MariaDb1011, Loss::HostCut, Before::default()).await?;
     let replaced = watched.lose_the_primary(Loss::HostCut).await?;
     let text = watched.daemon.log_text();
     assert!(
