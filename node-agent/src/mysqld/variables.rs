@@ -9,7 +9,7 @@ use super::row::flag_of;
 use super::{Session, SqlError};
 
 /// Names that are asked for; a server shows those it has.
-const NAMES: [&str; 49] = [
+const NAMES: [&str; 50] = [
     "version",
     "server_id",
     "server_uuid",
@@ -36,6 +36,7 @@ const NAMES: [&str; 49] = [
     "binlog_format",
     "binlog_checksum",
     "sync_binlog",
+    "innodb_flush_log_at_trx_commit",
     "gtid_mode",
     "gtid_executed",
     "gtid_slave_pos",

@@ -430,7 +430,21 @@ impl Apply<'_> {
             self.request.stall,
             on_progress,
         )
-        .await?;
+        .await;
+        let replayed = match replayed {
+            Ok(replayed) => replayed,
+            Err(error) => {
+                // Nobody knows when a later call goes on; the error that counts is the first one.
+                let deadline = self.deadline();
+                let saved = &self.record.saved_globals;
+                if let Err(second) =
+                    globals::flush_deferred(&mut self.control, saved, deadline).await
+                {
+                    tracing::warn!(server = self.local.server(), error = %second, "commits are not as durable as they were set to be");
+                }
+                return Err(error);
+            }
+        };
         self.conclude(drained, from, switch, replayed).await
     }
 
@@ -465,6 +479,8 @@ impl Apply<'_> {
         switch: Duration,
         replayed: Replayed,
     ) -> Result<ApplyOutcome, ReplicationError> {
+        let deadline = self.deadline();
+        globals::flush_deferred(&mut self.control, &self.record.saved_globals, deadline).await?;
         self.record.phase = Phase::Replayed;
         self.record.store(&self.local.state_folder)?;
         let replay = self.record.replay.as_ref();

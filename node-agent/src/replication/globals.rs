@@ -15,13 +15,16 @@ use crate::mysqld::variables::Variables;
 pub(super) const RELAY_LOG_INFO_REPOSITORY: &str = "relay_log_info_repository";
 /// CHANGE MASTER sets it to 1, or to 0 if it names a relay log.
 pub(super) const RELAY_LOG_PURGE: &str = "relay_log_purge";
+/// 1: a commit returns when its redo log is on disk. 2: when the operating system has it, and within a second on disk.
+const FLUSH_AT_COMMIT: &str = "innodb_flush_log_at_trx_commit";
 
 /// Puts the present values into `record`, unless it has older ones. The caller stores the record.
 pub(super) fn remember(record: &mut ChannelRecord, variables: &Variables) {
     let names = [Some(RELAY_LOG_PURGE), variables.checkpoint_period_name()]
         .into_iter()
         .flatten()
-        .chain(needs_table(variables).then_some(RELAY_LOG_INFO_REPOSITORY));
+        .chain(needs_table(variables).then_some(RELAY_LOG_INFO_REPOSITORY))
+        .chain(may_defer(variables).then_some(FLUSH_AT_COMMIT));
     for name in names {
         if let Some(value) = variables.get(name) {
             record
@@ -37,6 +40,61 @@ pub(super) fn needs_table(variables: &Variables) -> bool {
     variables
         .get(RELAY_LOG_INFO_REPOSITORY)
         .is_some_and(|value| value.eq_ignore_ascii_case("FILE"))
+}
+
+/// True if the commits of a replay need not reach the disk one by one, but together at its end.
+///
+/// What is replayed lies in segments that are on the disk, and the applied position is in the same InnoDB log as the data
+/// ([`use_table`]): a host that loses its power in the middle comes back with both as they were a moment before, and the
+/// replay goes on from there. The end of mysqld alone costs nothing at all. It is wrong where the binary log says by its
+/// GTIDs what was executed, since it may then be ahead of the data; and who has the binary log synced at each commit wants
+/// it to agree with the data after a loss of power, which it then would not.
+fn may_defer(variables: &Variables) -> bool {
+    let is = |name: &str, value: &str| variables.get(name) == Some(value);
+    // MariaDB has no gtid_mode: there the position is in a table of whatever engine.
+    is(FLUSH_AT_COMMIT, "1") && is("sync_binlog", "0") && is("gtid_mode", "OFF")
+}
+
+/// Lets the commits of the replay reach the disk together, where that is safe. Only once the record with the original value
+/// is stored and the applied position is in the table.
+pub(super) async fn defer_flush(
+    control: &mut Control,
+    variables: &Variables,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    if may_defer(variables) {
+        set(control, FLUSH_AT_COMMIT, "2", deadline).await?;
+    }
+    Ok(())
+}
+
+/// The end of [`defer_flush`]: from here on every commit is as durable as the server was set to make it.
+pub(super) async fn flush_deferred(
+    control: &mut Control,
+    saved: &BTreeMap<String, String>,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    match saved.get(FLUSH_AT_COMMIT) {
+        Some(value) => put_back(control, FLUSH_AT_COMMIT, value, deadline).await,
+        None => Ok(()),
+    }
+}
+
+/// Sets a variable to its original value.
+async fn put_back(
+    control: &mut Control,
+    name: &str,
+    value: &str,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    set(control, name, value, deadline).await?;
+    if name == FLUSH_AT_COMMIT {
+        // Behind the SET, so that no commit is left out; also where the value was back already, since the call that set it
+        // may have died before this.
+        let sql = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS";
+        control.session.exec(sql, deadline.remaining()).await?;
+    }
+    Ok(())
 }
 
 /// Lets a parallel applier publish its position each millisecond, so that waits end when the work does.
@@ -74,7 +132,7 @@ pub(super) async fn restore(
     deadline: Deadline,
 ) -> Result<(), ReplicationError> {
     for (name, value) in saved {
-        set(control, name, value, deadline).await?;
+        put_back(control, name, value, deadline).await?;
     }
     Ok(())
 }
@@ -87,7 +145,7 @@ pub(super) async fn restore_running(
 ) -> Result<(), ReplicationError> {
     for (name, value) in saved {
         if name != RELAY_LOG_INFO_REPOSITORY {
-            set(control, name, value, deadline).await?;
+            put_back(control, name, value, deadline).await?;
         }
     }
     Ok(())
@@ -176,6 +234,38 @@ mod tests {
             &Variables::of(&[("relay_log_info_repository", "TABLE")]),
         );
         assert!(record.saved_globals.is_empty());
+    }
+
+    #[test]
+    fn commits_are_deferred_only_where_nothing_but_innodb_tells_what_was_executed() {
+        let all = |flush, sync, gtid| {
+            may_defer(&Variables::of(&[
+                (FLUSH_AT_COMMIT, flush),
+                ("sync_binlog", sync),
+                ("gtid_mode", gtid),
+            ]))
+        };
+        assert!(all("1", "0", "OFF"), "the defaults of 5.6");
+        assert!(!all("1", "1", "OFF"), "the defaults of 5.7 and later");
+        assert!(!all("1", "0", "ON"));
+        assert!(!all("1", "0", "OFF_PERMISSIVE"));
+        assert!(!all("2", "0", "OFF") && !all("0", "0", "OFF"), "its own");
+        let mariadb = [(FLUSH_AT_COMMIT, "1"), ("sync_binlog", "0")];
+        assert!(!may_defer(&Variables::of(&mariadb)));
+    }
+
+    #[test]
+    fn what_a_crash_left_deferred_has_its_way_back() {
+        let mut record = ChannelRecord::new("op1");
+        for shown in ["1", "2"] {
+            let shown = [
+                (FLUSH_AT_COMMIT, shown),
+                ("sync_binlog", "0"),
+                ("gtid_mode", "OFF"),
+            ];
+            remember(&mut record, &Variables::of(&shown));
+        }
+        assert_eq!(record.saved_globals[FLUSH_AT_COMMIT], "1");
     }
 
     #[test]

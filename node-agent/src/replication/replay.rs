@@ -102,6 +102,7 @@ pub(super) async fn start(start: Start<'_>) -> Result<Running, ReplicationError>
     change::make(control, what, options, original, damaged, deadline).await?;
     // Before the START: with a FILE repository a kill makes 5.6 apply a transaction twice.
     globals::use_table(control, variables, deadline).await?;
+    globals::defer_flush(control, variables, deadline).await?;
     let sql = control.dialect.start_both();
     control.session.exec(&sql, deadline.remaining()).await?;
     Ok(Running {

@@ -38,6 +38,9 @@ const CHANNEL: &[&str] = &[
 /// Global variables that tell state, not settings.
 const STATE: &[&str] = &["gtid_", "read_only", "innodb_", "last_", "slave_run_"];
 
+/// Settings that look like state.
+const SETTINGS: &[&str] = &["innodb_flush_log_at_trx_commit"];
+
 /// Settings of all replicas.
 #[derive(Debug)]
 pub struct Before {
@@ -134,7 +137,10 @@ async fn variables(server: &Server) -> Result<BTreeMap<String, String>, SandboxE
         .await?
         .iter()
         .filter_map(|row| Some((row.at(0)?.to_owned(), row.at(1)?.to_owned())))
-        .filter(|(name, _)| !STATE.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|(name, _)| {
+            SETTINGS.contains(&name.as_str())
+                || !STATE.iter().any(|prefix| name.starts_with(prefix))
+        })
         .collect())
 }
 

@@ -2,5 +2,6 @@
 //! longer than `slave_net_timeout`, agent and mysqld killed on the way, and a second run that finishes.
 
 mod cuts;
+mod deferred;
 mod killed;
 mod stall;
