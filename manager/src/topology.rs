@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ClusterConfig, HostPort, ServerConfig};
+use crate::elect::major_version;
 use crate::facts::{Flavor, Identity, Receiver, Replica, ServerFacts};
 use crate::observe::{Snapshot, Unknown};
 use crate::verdict::{self, AgentEvidence, Evidence, ReplicaEvidence, Verdict};
@@ -321,7 +322,7 @@ pub fn sort(
         });
     }
     let identity = identity
-        .or_else(|| survivors.first().map(identity_by_replica))
+        .or_else(|| oldest(&survivors).map(identity_by_replica))
         .unwrap_or_else(nobody);
     Ok(Topology {
         dead: dead.name.clone(),
@@ -454,6 +455,16 @@ pub(crate) fn same_address(one: &HostPort, other: &HostPort) -> bool {
         (Ok(a), Ok(b)) => a == b,
         _ => one.host.eq_ignore_ascii_case(&other.host),
     }
+}
+
+/// The first of the oldest survivors. A primary is never newer than its replicas, so this one's version is the nearest to
+/// the primary's, and every survivor can log in to a source of that version.
+fn oldest(survivors: &[Survivor]) -> Option<&Survivor> {
+    survivors.iter().min_by_key(|survivor| {
+        let own = survivor.facts.identity.as_ref();
+        own.and_then(|own| major_version(&own.version))
+            .unwrap_or((u32::MAX, u32::MAX))
+    })
 }
 
 /// Who the primary was, as far as a replica knows: its replicas were made to fit it.

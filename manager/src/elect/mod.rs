@@ -21,6 +21,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 pub use unfit::Unfit;
+pub(crate) use unfit::major_version;
 
 use crate::config::{Candidacy, ClusterConfig, FailoverPolicy};
 use crate::topology::{Refusal, Survivor, Topology};

@@ -324,7 +324,7 @@ fn versions_are_numbers() {
         ("x", None),
         ("", None),
     ] {
-        assert_eq!(unfit::major_version(text), expected, "{text}");
+        assert_eq!(major_version(text), expected, "{text}");
     }
     let newer = survivor_facts(2, "1:4", "1:4");
     assert_eq!(newer.identity.unwrap().version, "5.6.24-log");

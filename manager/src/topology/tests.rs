@@ -235,6 +235,28 @@ fn without_its_agent_a_primary_is_dead_only_if_nobody_is_connected() {
 }
 
 #[test]
+fn an_unreachable_primary_was_as_old_as_its_oldest_replica() {
+    for (versions, expected) in [
+        (["8.0.15", "5.7.22-log"], "5.7.22-log"),
+        (["5.7.22-log", "8.0.15"], "5.7.22-log"),
+        (["5.7.22-log", "5.7.44"], "5.7.22-log"),
+        (["unknown", "8.0.15"], "8.0.15"),
+        (["10.11.19-MariaDB", "10.5.29-MariaDB"], "10.5.29-MariaDB"),
+    ] {
+        let topology = sorted(|_, s| {
+            s.servers.get_mut(0).unwrap().facts = Err(Unknown::AgentUnreachable {
+                why: "no route".into(),
+            });
+            s.ping = Ping::NoAnswer { limit_ms: 1000 };
+            for (n, version) in [1, 2].into_iter().zip(versions) {
+                facts(s, n).identity.as_mut().unwrap().version = version.to_owned();
+            }
+        });
+        assert_eq!(topology.unwrap().identity.version, expected, "{versions:?}");
+    }
+}
+
+#[test]
 fn an_operator_may_state_that_an_unreachable_primary_is_off_but_not_that_a_living_one_is() {
     let config = config(3);
     let dead = config.servers.first().unwrap();
