@@ -12,6 +12,7 @@ use crate::big::{self, Kind, Load};
 use crate::demo;
 use crate::jitter;
 use crate::kills;
+use crate::matrix;
 use crate::netns;
 use crate::partition;
 use crate::rivals;
@@ -145,6 +146,31 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
         /// Keep the files of failed cases in this folder.
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+    },
+    /// Fail over every server line, by position and by GTID, in every state of its replicas, in row and statement format;
+    /// prints tables.
+    Matrix {
+        /// Only clusters whose primary is of this line; all if none is given.
+        #[arg(long, value_parser = parse_kind)]
+        server: Vec<ServerKind>,
+        /// Clusters of mixed versions, as in an upgrade, instead of plain ones.
+        #[arg(long)]
+        mixed: bool,
+        /// Only these cells: SERVERS/position|gtid/behind|tail|both|host-gone/row|statement, `*` for any, the end may be left out.
+        #[arg(long, value_name = "CELL")]
+        only: Vec<String>,
+        /// Only so many cells, chosen by the seed.
+        #[arg(long)]
+        sample: Option<usize>,
+        /// Chooses the sample; by chance if absent.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Cells at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Keep logs and the program's files of failed cells in this folder.
         #[arg(long, value_name = "DIR")]
         keep: Option<PathBuf>,
     },
@@ -324,6 +350,26 @@ pub async fn run() -> ExitCode {
             };
             kill_every_step(&plan).await
         }
+        Command::Matrix {
+            server,
+            mixed,
+            only,
+            sample,
+            seed,
+            jobs,
+            keep,
+        } => {
+            let plan = matrix::Plan {
+                servers: server,
+                mixed,
+                only,
+                sample,
+                seed: seed.unwrap_or_else(rand::random),
+                jobs,
+                keep,
+            };
+            play_matrix(&plan).await
+        }
         Command::TwoManagers { server, runs } => two_managers(server, runs).await,
         Command::Netns { inside } => network(inside).await,
         Command::Fetch { servers } => fetch_all(servers).await,
@@ -441,6 +487,22 @@ async fn kill_every_step(plan: &kills::Plan) -> Result<(), SandboxError> {
     Err(SandboxError::Tool {
         command: "sandbox kill-every-step".to_owned(),
         status: format!("{} of {} cases failed", outcome.failed, outcome.played),
+        output: "see the table".to_owned(),
+    })
+}
+
+async fn play_matrix(plan: &matrix::Plan) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let outcome = tokio::select! {
+        outcome = matrix::run(plan, print) => outcome?,
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox matrix")),
+    };
+    if outcome.failed == 0 {
+        return Ok(());
+    }
+    Err(SandboxError::Tool {
+        command: "sandbox matrix".to_owned(),
+        status: format!("{} of {} cells failed", outcome.failed, outcome.played),
         output: "see the table".to_owned(),
     })
 }

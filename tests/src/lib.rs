@@ -11,6 +11,7 @@ pub mod demo;
 pub mod drill;
 pub mod jitter;
 pub mod kills;
+pub mod matrix;
 pub mod netns;
 pub mod partition;
 pub mod rivals;

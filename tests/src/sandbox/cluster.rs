@@ -35,8 +35,10 @@ pub enum Replication {
 /// What cluster to start.
 #[derive(Debug, Clone)]
 pub struct ClusterSpec {
-    /// The line of all servers.
+    /// The line of all servers that [`ClusterSpec::lines`] does not name.
     pub kind: ServerKind,
+    /// The lines of single servers, by server number; all are of one family.
+    pub lines: Vec<(usize, ServerKind)>,
     /// Number of replicas.
     pub replicas: u8,
     /// How they follow.
@@ -58,6 +60,7 @@ impl ClusterSpec {
     pub fn new(kind: ServerKind) -> Self {
         Self {
             kind,
+            lines: Vec::new(),
             replicas: 2,
             replication: Replication::Position,
             options: ServerOptions::new(),
@@ -80,6 +83,20 @@ impl ClusterSpec {
     pub fn relays(mut self, seed: u64) -> Self {
         self.relays = Some(seed);
         self
+    }
+
+    /// With a server of this line, as in the middle of an upgrade. It must be of the same family as the others.
+    #[must_use]
+    pub fn line(mut self, server: usize, kind: ServerKind) -> Self {
+        self.lines.push((server, kind));
+        self
+    }
+
+    fn kind_of(&self, server: usize) -> ServerKind {
+        self.lines
+            .iter()
+            .find(|(number, _)| *number == server)
+            .map_or(self.kind, |(_, kind)| *kind)
     }
 
     /// With this many replicas.
@@ -144,7 +161,6 @@ pub struct Cluster {
     gates: Vec<Gate>,
     servers: Vec<Server>,
     network: Network,
-    kind: ServerKind,
     dir: TempDir,
 }
 
@@ -202,7 +218,7 @@ impl Cluster {
             }
             specs.push(ServerSpec {
                 environment,
-                kind: spec.kind,
+                kind: spec.kind_of(usize::from(number)),
                 name: format!("db{}", number + 1),
                 parent: dir.path().to_owned(),
                 address,
@@ -232,14 +248,13 @@ impl Cluster {
             gates,
             servers,
             network,
-            kind: spec.kind,
             dir,
         })
     }
 
-    /// The line of its servers.
+    /// The line of the server that was started as the primary; its replicas may be of others of the same family.
     pub fn kind(&self) -> ServerKind {
-        self.kind
+        self.primary().kind()
     }
 
     /// The folder of everything that belongs to it.
@@ -306,13 +321,13 @@ impl Cluster {
         }
         replica
             .exec_all(&[
-                &self.kind.change_source(&Channel {
+                &replica.kind().change_source(&Channel {
                     address: source.address(),
                     port: source.port(),
                     account: REPLICATION,
                     start,
                 }),
-                &self.kind.statement("START SLAVE"),
+                &replica.kind().statement("START SLAVE"),
             ])
             .await
     }

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::sandbox::SandboxError;
+use crate::sandbox::cache::copy_tree;
+use crate::sandbox::{Cluster, SandboxError};
 
 /// Names of the files `BASE.DIGITS` beside `base`, in order of their names.
 pub fn numbered(base: &Path) -> Result<Vec<String>, SandboxError> {
@@ -82,4 +83,27 @@ pub fn scratch() -> Result<tempfile::TempDir, SandboxError> {
 /// Makes a folder.
 pub fn create(folder: &Path) -> Result<(), SandboxError> {
     fs::create_dir(folder).map_err(SandboxError::io("create", folder))
+}
+
+/// Copies what explains a failure: the program's configurations, journals and logs, and of each server its configuration,
+/// error log, binary logs and relay logs. The tables are not among them.
+pub fn keep(cluster: &Cluster, target: &Path) -> Result<(), SandboxError> {
+    let mha = cluster.dir().join("mha");
+    if mha.exists() {
+        copy_tree(&mha, &target.join("mha"))?;
+    }
+    for server in cluster.servers() {
+        let folder = target.join(server.name());
+        fs::create_dir_all(&folder).map_err(SandboxError::io("create", &folder))?;
+        let mut wanted = vec![server.config_file(), server.error_log()];
+        for base in [server.binlog_base(), server.relay_base()] {
+            let parent = base.parent().unwrap_or(&base);
+            let names = numbered(&base)?;
+            wanted.extend(names.iter().map(|name| parent.join(name)));
+        }
+        for file in wanted {
+            copy(&file, &folder.join(file.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ pub mod ended;
 pub mod failure;
 pub mod files;
 pub mod form;
+pub mod gtids;
 pub mod half;
 pub mod lag;
 pub mod ledger;

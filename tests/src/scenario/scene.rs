@@ -30,8 +30,13 @@ pub struct Scene {
 impl Scene {
     /// Waits for a place on this machine, starts the servers and their agents, and has the client's table replicated.
     pub async fn open(spec: ClusterSpec) -> Result<Self, Failure> {
+        Self::open_with(spec, &DeploymentSpec::default()).await
+    }
+
+    /// The same with these settings of the manager.
+    pub async fn open_with(spec: ClusterSpec, mha: &DeploymentSpec) -> Result<Self, Failure> {
         let mut scene = Self::without_agents(spec).await?;
-        scene.start_agents(&DeploymentSpec::default()).await?;
+        scene.start_agents(mha).await?;
         Ok(scene)
     }
 

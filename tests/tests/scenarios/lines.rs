@@ -3,14 +3,11 @@
 //!
 //! By position the lines are here that the table of cases does not have.
 
-use std::time::Duration;
-
+use tests::sandbox::ClusterSpec;
 use tests::sandbox::ServerKind::{
     self, MariaDb105, MariaDb118, MariaDb1011, MySql56, MySql57, MySql80, MySql97,
 };
-use tests::sandbox::wait::{self, Look};
-use tests::sandbox::{Cluster, ClusterSpec, SandboxError, Server};
-use tests::scenario::Failure;
+use tests::scenario::{Failure, gtids};
 
 use super::table::lag::killed_under_load;
 
@@ -21,41 +18,8 @@ async fn by_position(kind: ServerKind) -> Result<(), Failure> {
 
 async fn by_gtid(kind: ServerKind) -> Result<(), Failure> {
     let (scene, winner) = killed_under_load(ClusterSpec::new(kind).by_gtid()).await?;
-    same_gtids(&scene.cluster, winner).await?;
+    gtids::equal(&scene.cluster, winner).await?;
     Ok(())
-}
-
-/// All survivors have executed the same GTIDs, the row included that was written after the failover.
-async fn same_gtids(cluster: &Cluster, winner: usize) -> Result<(), SandboxError> {
-    let (of_primary, of_replica) = if cluster.kind().is_mariadb() {
-        ("SELECT @@gtid_binlog_pos", "SELECT @@gtid_slave_pos")
-    } else {
-        let executed = "SELECT @@GLOBAL.gtid_executed";
-        (executed, executed)
-    };
-    let primary = cluster.server(winner);
-    for replica in cluster
-        .replicas()
-        .filter(|server| server.name() != primary.name())
-    {
-        let what = format!("the GTIDs of {} and {}", primary.name(), replica.name());
-        wait::until(&what, Duration::from_secs(60), || async {
-            let (wanted, found) = (
-                value(primary, of_primary).await?,
-                value(replica, of_replica).await?,
-            );
-            if wanted == found && !wanted.is_empty() {
-                return Ok(Look::Done(()));
-            }
-            Ok::<_, SandboxError>(Look::NotYet(format!("{wanted} and {found}")))
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-async fn value(server: &Server, statement: &str) -> Result<String, SandboxError> {
-    Ok(server.value(statement).await?.replace('\n', ""))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,7 @@ mod errant;
 mod hooks;
 mod leased;
 mod lines;
+mod mixed;
 mod of_record;
 mod partitions;
 mod refusals;
