@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::Streams;
 use crate::address::{self, AddressError, SeenAt};
-use crate::config;
 use crate::exit_code::ExitCode;
 use crate::facts::Answer;
 use crate::observe::Agents;
@@ -23,25 +22,13 @@ pub(super) struct AddressArgs {
     take: Option<String>,
 }
 
-pub(super) fn run(args: AddressArgs, streams: &mut Streams<'_>) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Usage;
-        }
-    };
+pub(super) fn run(args: AddressArgs, streams: &mut Streams<'_>) -> Result<ExitCode, ExitCode> {
+    let config = super::load(&args.config, streams)?;
     if config.virtual_ip.is_none() {
         streams.error(&AddressError::NotConfigured);
-        return ExitCode::Usage;
+        return Err(ExitCode::Usage);
     }
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
-    };
+    let runtime = super::runtime(streams)?;
     let Some(wanted) = args.take else {
         let seen = runtime.block_on(async {
             let agents = Agents::connect(&config).await;
@@ -51,24 +38,24 @@ pub(super) fn run(args: AddressArgs, streams: &mut Streams<'_>) -> ExitCode {
             // A closed stdout must not change what the command does.
             let _ = writeln!(streams.out, "{}", line(at));
         }
-        return ExitCode::Done;
+        return Ok(ExitCode::Done);
     };
     let Some(server) = config.find(&wanted) else {
         let _ = writeln!(
             streams.err,
             "mha-manager: {wanted} is no server of the configuration"
         );
-        return ExitCode::Usage;
+        return Err(ExitCode::Usage);
     };
     match runtime.block_on(address::take(&config, server)) {
         Ok(was_there) => {
             let what = if was_there { "was up already" } else { "is up" };
             let _ = writeln!(streams.out, "the address {what} at {}", server.name);
-            ExitCode::Done
+            Ok(ExitCode::Done)
         }
         Err(error) => {
             streams.error(&error);
-            error.exit_code()
+            Err(error.exit_code())
         }
     }
 }

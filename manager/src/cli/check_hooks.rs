@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Streams;
-use crate::config;
 use crate::exit_code::ExitCode;
 use crate::hooks;
 use crate::topology::Refusal;
@@ -22,34 +21,22 @@ pub(super) struct CheckHooksArgs {
     primary: String,
 }
 
-pub(super) fn run(args: CheckHooksArgs, streams: &mut Streams<'_>) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Usage;
-        }
-    };
+pub(super) fn run(args: CheckHooksArgs, streams: &mut Streams<'_>) -> Result<ExitCode, ExitCode> {
+    let config = super::load(&args.config, streams)?;
     let Some(primary) = config.find(&args.primary) else {
         streams.error(&Refusal::NotConfigured {
             wanted: args.primary,
         });
-        return ExitCode::Usage;
+        return Err(ExitCode::Usage);
     };
     let unusable = hooks::check_programs(&config);
     for error in &unusable {
         streams.error(error);
     }
     if !unusable.is_empty() {
-        return ExitCode::Refused;
+        return Err(ExitCode::Refused);
     }
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
-    };
+    let runtime = super::runtime(streams)?;
     let say = |line: &str| {
         let _ = writeln!(std::io::stderr(), "  {line}");
     };
@@ -64,11 +51,11 @@ pub(super) fn run(args: CheckHooksArgs, streams: &mut Streams<'_>) -> ExitCode {
                 // A closed stdout must not change the answer.
                 let _ = writeln!(streams.out, "{hook}: {how}");
             }
-            ExitCode::Done
+            Ok(ExitCode::Done)
         }
         Err(error) => {
             streams.error(&error);
-            ExitCode::Refused
+            Err(ExitCode::Refused)
         }
     }
 }

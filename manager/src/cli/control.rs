@@ -90,12 +90,9 @@ pub(super) enum ControlCommand {
 }
 
 pub(super) fn run(command: ControlCommand, streams: &mut Streams<'_>) -> Exit {
-    let runtime = match super::runtime() {
+    let runtime = match super::runtime(streams) {
         Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed.into();
-        }
+        Err(code) => return code.into(),
     };
     let is_status = matches!(command, ControlCommand::Status(_));
     match runtime.block_on(talk(command, streams)) {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::Streams;
-use crate::config;
 use crate::exit_code::ExitCode;
 use crate::failover::{self, Request, Surroundings};
 use crate::journal::fault;
@@ -60,28 +59,16 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => Arc::new(config),
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Usage;
-        }
-    };
+pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> Result<ExitCode, ExitCode> {
+    let config = Arc::new(super::load(&args.config, streams)?);
     let hook = match fault::from_environment() {
         Ok(hook) => hook,
         Err(error) => {
             streams.error(&error);
-            return ExitCode::Usage;
+            return Err(ExitCode::Usage);
         }
     };
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
-    };
+    let runtime = super::runtime(streams)?;
     let request = Request {
         dead_primary: args.dead_primary,
         new_primary: args.new_primary,
@@ -111,10 +98,10 @@ pub(super) fn run(args: FailoverArgs, streams: &mut Streams<'_>) -> ExitCode {
     for failed in [shown, saved].into_iter().filter_map(Result::err) {
         streams.error(&failed);
     }
-    ExitCode::ALL
+    Ok(ExitCode::ALL
         .into_iter()
         .find(|c| c.number() == report.exit_code)
-        .unwrap_or(ExitCode::OutcomeUnknown)
+        .unwrap_or(ExitCode::OutcomeUnknown))
 }
 
 fn show(report: &Report, format: Format, streams: &mut Streams<'_>) -> std::io::Result<()> {

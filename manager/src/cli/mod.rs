@@ -12,9 +12,11 @@ mod take_over;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::{self, ClusterConfig};
 use crate::exit_code::{Exit, ExitCode};
 
 /// Failover manager for MySQL and MariaDB replication clusters.
@@ -74,13 +76,30 @@ impl Streams<'_> {
     }
 }
 
-/// The runtime of commands that talk to agents; makes ring the TLS provider of the process.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// The configuration of a command's cluster. What is wrong with it was printed when this ends with an exit code.
+fn load(path: &Path, streams: &mut Streams<'_>) -> Result<ClusterConfig, ExitCode> {
+    config::load(path).map_err(|error| {
+        streams.error(&error);
+        ExitCode::Usage
+    })
+}
+
+/// The runtime of commands that talk to agents; makes ring the TLS provider of the process. Errors as those of [`load`].
+fn runtime(streams: &mut Streams<'_>) -> Result<tokio::runtime::Runtime, ExitCode> {
     proto::tls::install_crypto_provider();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
+        .map_err(|error| {
+            streams.error(&error);
+            ExitCode::Failed
+        })
+}
+
+/// The exit code of a command that may end early with one.
+fn either(ended: Result<ExitCode, ExitCode>) -> Exit {
+    ended.unwrap_or_else(|early| early).into()
 }
 
 /// The command line as data: for man pages, completions, and the test that parses every command in the docs.
@@ -104,13 +123,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
 pub fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
     match Cli::try_parse_from(args) {
         Ok(cli) => match cli.command {
-            Command::Address(args) => address::run(args, streams).into(),
-            Command::CheckHooks(args) => check_hooks::run(args, streams).into(),
+            Command::Address(args) => either(address::run(args, streams)),
+            Command::CheckHooks(args) => either(check_hooks::run(args, streams)),
             Command::Certs(command) => certs::run(command, streams).into(),
-            Command::Failover(args) => failover::run(args, streams).into(),
-            Command::Release(args) => release::run(args, streams).into(),
+            Command::Failover(args) => either(failover::run(args, streams)),
+            Command::Release(args) => either(release::run(args, streams)),
             Command::Run(args) => run::run(args, streams).into(),
-            Command::TakeOver(args) => take_over::run(args, streams).into(),
+            Command::TakeOver(args) => either(take_over::run(args, streams)),
             Command::Control(command) => control::run(command, streams),
         },
         Err(error) => {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Streams;
-use crate::config;
 use crate::exit_code::ExitCode;
 use crate::release;
 
@@ -19,14 +18,8 @@ pub(super) struct ReleaseArgs {
     server: String,
 }
 
-pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Usage;
-        }
-    };
+pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> Result<ExitCode, ExitCode> {
+    let config = super::load(&args.config, streams)?;
     let Some(server) = config.find(&args.server) else {
         // A closed stderr must not change what the command does.
         let _ = writeln!(
@@ -34,15 +27,9 @@ pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> ExitCode {
             "mha-manager: {} is no server of the configuration",
             args.server
         );
-        return ExitCode::Usage;
+        return Err(ExitCode::Usage);
     };
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
-    };
+    let runtime = super::runtime(streams)?;
     match runtime.block_on(release::release_hold(&config, server)) {
         Ok(released) => {
             let what = if released {
@@ -51,11 +38,11 @@ pub(super) fn run(args: ReleaseArgs, streams: &mut Streams<'_>) -> ExitCode {
                 "was not held down"
             };
             let _ = writeln!(streams.out, "mysqld of {} {what}", server.name);
-            ExitCode::Done
+            Ok(ExitCode::Done)
         }
         Err(error) => {
             streams.error(&error);
-            error.exit_code()
+            Err(error.exit_code())
         }
     }
 }

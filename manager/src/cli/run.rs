@@ -59,12 +59,9 @@ pub(super) fn run(args: RunArgs, streams: &mut Streams<'_>) -> ExitCode {
         }
     };
     start_logging(args.log_format);
-    let runtime = match super::runtime() {
+    let runtime = match super::runtime(streams) {
         Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
+        Err(code) => return code,
     };
     let socket = args.socket.or_else(|| {
         configs

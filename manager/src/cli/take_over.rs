@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Streams;
-use crate::config;
 use crate::exit_code::ExitCode;
 use crate::take_over;
 
@@ -19,21 +18,9 @@ pub(super) struct TakeOverArgs {
     config: PathBuf,
 }
 
-pub(super) fn run(args: TakeOverArgs, streams: &mut Streams<'_>) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok(config) => Arc::new(config),
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Usage;
-        }
-    };
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            streams.error(&error);
-            return ExitCode::Failed;
-        }
-    };
+pub(super) fn run(args: TakeOverArgs, streams: &mut Streams<'_>) -> Result<ExitCode, ExitCode> {
+    let config = Arc::new(super::load(&args.config, streams)?);
+    let runtime = super::runtime(streams)?;
     let manager = config.manager_name.clone();
     match runtime.block_on(take_over::take_over(config)) {
         Ok(said) => {
@@ -42,11 +29,11 @@ pub(super) fn run(args: TakeOverArgs, streams: &mut Streams<'_>) -> ExitCode {
                 let _ = writeln!(streams.out, "{sentence}");
             }
             let _ = writeln!(streams.out, "it is of manager {manager} now");
-            ExitCode::Done
+            Ok(ExitCode::Done)
         }
         Err(error) => {
             streams.error(&error);
-            error.exit_code()
+            Err(error.exit_code())
         }
     }
 }
