@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::big::{self, Kind, Load};
 use crate::demo;
+use crate::differential;
 use crate::jitter;
 use crate::kills;
 use crate::matrix;
@@ -182,6 +183,22 @@ enum Command {
         /// Number of runs.
         #[arg(long, default_value_t = 50)]
         runs: u32,
+    },
+    /// Random workloads, replicas cut off inside them, a failover: the survivors must equal a replica that received
+    /// everything; prints a table.
+    Differential {
+        /// Server lines, in turn; all if none is given.
+        #[arg(long, value_parser = parse_kind)]
+        server: Vec<ServerKind>,
+        /// Number of runs.
+        #[arg(long, default_value_t = 200)]
+        runs: u64,
+        /// Number of the first run, from which all that chance decides comes; by chance if absent.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Runs at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
     },
     /// The virtual IP in network namespaces of its own: taken, refused, announced, moved by a failover, lost. Needs root.
     Netns {
@@ -371,6 +388,24 @@ pub async fn run() -> ExitCode {
             play_matrix(&plan).await
         }
         Command::TwoManagers { server, runs } => two_managers(server, runs).await,
+        Command::Differential {
+            server,
+            runs,
+            seed,
+            jobs,
+        } => {
+            let plan = differential::Plan {
+                kinds: if server.is_empty() {
+                    ServerKind::ALL.to_vec()
+                } else {
+                    server
+                },
+                seed: seed.unwrap_or_else(|| rand::random_range(0..1_000_000)),
+                runs,
+                jobs,
+            };
+            against_replication(&plan).await
+        }
         Command::Netns { inside } => network(inside).await,
         Command::Fetch { servers } => fetch_all(servers).await,
         Command::Up {
@@ -519,6 +554,22 @@ async fn two_managers(server: ServerKind, runs: u32) -> Result<(), SandboxError>
     Err(SandboxError::Tool {
         command: "sandbox two-managers".to_owned(),
         status: format!("{failed} of {runs} runs failed"),
+        output: "see the table".to_owned(),
+    })
+}
+
+async fn against_replication(plan: &differential::Plan) -> Result<(), SandboxError> {
+    let mut interrupted = stop_signals()?;
+    let failed = tokio::select! {
+        failed = differential::run(plan, print) => failed?,
+        () = interrupted.wait() => return Err(interrupted_suite("sandbox differential")),
+    };
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(SandboxError::Tool {
+        command: "sandbox differential".to_owned(),
+        status: format!("{failed} of {} runs failed", plan.runs),
         output: "see the table".to_owned(),
     })
 }

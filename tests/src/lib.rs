@@ -8,6 +8,7 @@
 pub mod big;
 pub mod cli;
 pub mod demo;
+pub mod differential;
 pub mod drill;
 pub mod jitter;
 pub mod kills;

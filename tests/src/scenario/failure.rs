@@ -23,7 +23,7 @@ pub enum Failure {
         found: String,
     },
     /// The same, with what the program said.
-    #[error("{failure}\n{told}")]
+    #[error("{failure:?}\n{told}")]
     Told {
         /// What failed.
         failure: Box<Failure>,

@@ -51,7 +51,8 @@ impl Deployment {
         issue(&binaries, &certificates, (CLUSTER, "manager", "m1"), None).await?;
 
         let mut agents = Vec::new();
-        for server in cluster.servers() {
+        let inside = cluster.servers().len().saturating_sub(spec.outside);
+        for server in cluster.servers().iter().take(inside) {
             issue(
                 &binaries,
                 &certificates,

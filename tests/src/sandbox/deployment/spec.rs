@@ -17,6 +17,8 @@ pub struct DeploymentSpec {
     pub monitor: Vec<(&'static str, Value)>,
     /// Further sections of the manager's configuration.
     pub more: Vec<(&'static str, Value)>,
+    /// So many of the last servers have no agent and are not in the manager's configuration.
+    pub outside: usize,
 }
 
 impl DeploymentSpec {
@@ -52,6 +54,13 @@ impl DeploymentSpec {
     #[must_use]
     pub fn more(mut self, section: &'static str, value: Value) -> Self {
         self.more.push((section, value));
+        self
+    }
+
+    /// Without the last so many servers.
+    #[must_use]
+    pub fn outside(mut self, servers: usize) -> Self {
+        self.outside = servers;
         self
     }
 
