@@ -5,11 +5,16 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Block;
+use super::{BUFFER, Block};
 
 /// Buffers that go round between two threads: enough that neither waits for the other while the system gives it no time, and
 /// that the caches of one core have forgotten a buffer before the other one writes into it again.
 const BUFFERS: usize = 32;
+/// Bytes of buffers at most that wait for the digest, one buffer more or less.
+const WAITING: usize = BUFFERS * BUFFER;
+/// A larger buffer, grown by an event of up to 1 MiB, is given back to the system and not to its next user: thirty-two of
+/// those would be half of the memory that an agent may take.
+const LARGEST_KEPT: usize = 2 * BUFFER;
 
 /// [`State`], finished.
 #[derive(Debug)]
@@ -89,14 +94,21 @@ impl Digest {
     }
 }
 
+/// A buffer to be used again, and how many bytes it had while it waited.
+type Used = (Vec<u8>, usize);
+
 /// Full buffers there, used ones back.
-type Channels = (SyncSender<Block>, Receiver<Vec<u8>>);
+type Channels = (SyncSender<Block>, Receiver<Used>);
 
 /// A thread that digests.
 #[derive(Debug)]
 pub(super) struct Digesting {
     channels: Option<Channels>,
     thread: Option<JoinHandle<State>>,
+    /// Bytes of the buffers that were handed over and did not come back yet.
+    waiting: usize,
+    /// Buffers that came back before they were needed. They are empty.
+    early: usize,
 }
 
 impl Digesting {
@@ -104,7 +116,7 @@ impl Digesting {
         let (full, full_out) = sync_channel::<Block>(BUFFERS);
         let (used, used_out) = sync_channel(BUFFERS);
         for _ in 1..BUFFERS {
-            used.try_send(Vec::new()).ok()?;
+            used.try_send((Vec::new(), 0)).ok()?;
         }
         let thread = std::thread::Builder::new()
             .name("digest".to_owned())
@@ -112,8 +124,14 @@ impl Digesting {
                 let mut state = State::default();
                 for block in full_out {
                     state.update(&block);
+                    let bytes = block.buffer.capacity();
+                    let buffer = if bytes > LARGEST_KEPT {
+                        Vec::new()
+                    } else {
+                        block.buffer
+                    };
                     // There is always room: so many buffers there are. Nobody waits for the last ones.
-                    let _ = used.try_send(block.buffer);
+                    let _ = used.try_send((buffer, bytes));
                 }
                 state
             })
@@ -121,13 +139,27 @@ impl Digesting {
         Some(Self {
             channels: Some((full, used_out)),
             thread: Some(thread),
+            waiting: 0,
+            early: 0,
         })
     }
 
     fn take(&mut self, block: Block) -> std::io::Result<Vec<u8>> {
         let (full, used) = self.channels.as_ref().ok_or_else(Self::ended)?;
+        self.waiting += block.buffer.capacity();
         full.send(block).map_err(|_| Self::ended())?;
-        used.recv().map_err(|_| Self::ended())
+        if self.waiting <= WAITING && self.early > 0 {
+            self.early -= 1;
+            return Ok(Vec::new());
+        }
+        loop {
+            let (buffer, bytes) = used.recv().map_err(|_| Self::ended())?;
+            self.waiting = self.waiting.saturating_sub(bytes);
+            if self.waiting <= WAITING {
+                return Ok(buffer);
+            }
+            self.early += 1;
+        }
     }
 
     fn ended() -> std::io::Error {
@@ -142,5 +174,36 @@ impl Drop for Digesting {
             // After an error: what it digested is of no use.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(bytes: usize, content: u8) -> Block {
+        Block {
+            buffer: vec![content; bytes],
+            range: 0..bytes,
+            mark: None,
+        }
+    }
+
+    #[test]
+    fn large_buffers_neither_pile_up_nor_stay() {
+        let mut digesting = Digesting::start().unwrap();
+        let mut expected = Sha256::new();
+        for number in 0..200_u8 {
+            // Small ones behind large ones find their buffers again.
+            let bytes = if number < 100 { 1 << 20 } else { BUFFER };
+            let block = block(bytes, number);
+            expected.update(block.bytes());
+            let next = digesting.take(block).unwrap();
+            assert!(next.capacity() <= LARGEST_KEPT, "{}", next.capacity());
+            assert!(digesting.waiting <= WAITING, "{}", digesting.waiting);
+            assert!(digesting.early < BUFFERS, "{}", digesting.early);
+        }
+        let digests = Digest::Beside(digesting).finish().unwrap();
+        assert_eq!(digests.all[..], expected.finalize()[..]);
     }
 }
