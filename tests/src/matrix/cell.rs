@@ -151,6 +151,14 @@ impl Format {
             Self::Statement => "statement",
         }
     }
+
+    /// The value of `binlog_format`.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Row => "ROW",
+            Self::Statement => "STATEMENT",
+        }
+    }
 }
 
 /// Batches of each cell's plan.
@@ -221,7 +229,7 @@ impl Cell {
         let mut spec = ClusterSpec::new(primary)
             .line(1, one)
             .line(2, other)
-            .set("binlog-format", self.format.name().to_uppercase());
+            .set("binlog-format", self.format.value());
         if self.line.is_mixed() && primary < ServerKind::MySql80 {
             // What the older server had stays in `my.cnf` through an upgrade; the newer one's default is another.
             spec = spec.set("character-set-server", "utf8");

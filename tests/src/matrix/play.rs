@@ -54,6 +54,11 @@ async fn on(scene: &mut Scene, cell: Cell) -> Result<Held, Failure> {
     for number in 1..scene.cluster.servers().len() {
         scene.relay_logs_are_kept(number).await?;
     }
+    for server in scene.cluster.servers() {
+        let found = server.value("SELECT @@GLOBAL.binlog_format").await?;
+        let what = format!("binlog_format of {}", server.name());
+        expect_eq(what, &found.as_str(), &cell.format.value())?;
+    }
     let played = scene.play(&cell.plan()).await?;
     let furthest = 3 - cell.line.winner();
     let (expected, holder) = match cell.reachable() {
