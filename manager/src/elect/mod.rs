@@ -11,7 +11,8 @@
 //!
 //! "First" is configured order; "latest" are those that received most. `Differs from MHA:` positions are compared by
 //! number, not by text (999999 comes before 1000000), and a rotation alone is no delay ([`unfit`]); a stopped applier with an error, filters and errant transactions
-//! make a server unfit, where MHA would elect it and fail or lose data.
+//! make a server unfit, where MHA would elect it and fail or lose data; so does a delay on purpose, unless the operator names the
+//! server, where MHA does not look at it.
 
 mod unfit;
 
@@ -238,11 +239,16 @@ fn forced_candidate<'a>(
         .iter()
         .find(|c| c.server == wanted)
         .ok_or_else(|| refused("it is no living replica of the dead primary".to_owned()))?;
-    if candidate.unfit.is_empty() {
+    let against: Vec<String> = candidate
+        .unfit
+        .iter()
+        .filter(|why| why.even_if_named())
+        .map(ToString::to_string)
+        .collect();
+    if against.is_empty() {
         Ok(candidate)
     } else {
-        let why: Vec<String> = candidate.unfit.iter().map(ToString::to_string).collect();
-        Err(refused(why.join("; ")))
+        Err(refused(against.join("; ")))
     }
 }
 

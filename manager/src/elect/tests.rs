@@ -82,6 +82,27 @@ fn table_of_rules() {
 }
 
 #[test]
+fn a_server_that_is_kept_behind_wins_only_if_it_is_named() {
+    let mut delayed = candidate("a!@9");
+    delayed.unfit = vec![Unfit::KeptBehind { delay_s: 60 }];
+    let both = [delayed.clone(), candidate("b@1")];
+    let policy = FailoverPolicy::default();
+    let winner = |forced| decide(&both, &policy, forced).map(|election| election.winner);
+    assert_eq!(winner(None), Ok("b".to_owned()));
+    assert_eq!(winner(Some("a")), Ok("a".to_owned()));
+    let Err(Refusal::NoCandidate { why }) = decide(&both[..1], &policy, None) else {
+        panic!("nobody is left")
+    };
+    assert!(why.contains("--new-primary"), "{why}");
+    // Naming it does not heal anything else.
+    delayed.unfit.push(Unfit::NoBinlog);
+    let Err(Refusal::ForcedUnfit { why, .. }) = decide(&[delayed], &policy, Some("a")) else {
+        panic!("its binary log is off")
+    };
+    assert_eq!(why, "its binary log is off");
+}
+
+#[test]
 fn positions_are_compared_by_number() {
     let candidates: Vec<Candidate> = ["mysql-bin.999999:500", "mysql-bin.1000000:4"]
         .iter()
@@ -187,6 +208,14 @@ fn table_of_unfitness() {
             "two files later",
             |t| t.survivors.get_mut(1).unwrap().replica.read = Some(at("3:4")),
             "its applier is too far behind",
+        ),
+        (
+            "kept behind on purpose, however far",
+            |t| {
+                first(t).replica.delay_s = 3600;
+                t.survivors.get_mut(1).unwrap().replica.read = Some(at("3:4"));
+            },
+            "it is kept 3600 s behind on purpose",
         ),
         (
             "newer major version",

@@ -24,6 +24,12 @@ pub enum Unfit {
         /// The error.
         error: ThreadError,
     },
+    /// It is kept behind on purpose (`MASTER_DELAY`): what was not executed yet may be what nobody is to execute. Named by
+    /// `--new-primary`, it is fit.
+    KeptBehind {
+        /// The delay in seconds.
+        delay_s: u32,
+    },
     /// Its applier is too far behind.
     Delayed {
         /// What it executed.
@@ -64,6 +70,10 @@ impl fmt::Display for Unfit {
             Self::ApplierError { error } => {
                 write!(f, "its applier stopped with error {error}")
             }
+            Self::KeptBehind { delay_s } => write!(
+                f,
+                "it is kept {delay_s} s behind on purpose; it wins only if --new-primary names it"
+            ),
             Self::Delayed {
                 executed,
                 latest,
@@ -91,6 +101,13 @@ impl fmt::Display for Unfit {
     }
 }
 
+impl Unfit {
+    /// Speaks against a server that an operator names, too.
+    pub(super) fn even_if_named(&self) -> bool {
+        !matches!(self, Self::KeptBehind { .. })
+    }
+}
+
 /// All reasons against a survivor.
 pub(super) fn reasons(
     survivor: &Survivor,
@@ -111,7 +128,10 @@ pub(super) fn reasons(
             error: error.clone(),
         });
     }
-    found.extend(delayed(survivor, latest, policy));
+    match survivor.replica.delay_s {
+        0 => found.extend(delayed(survivor, latest, policy)),
+        delay_s => found.push(Unfit::KeptBehind { delay_s }),
+    }
     found.extend(version(survivor, topology));
     found.extend(filters(survivor, topology));
     found.extend(errant(survivor, topology));

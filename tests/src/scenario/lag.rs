@@ -37,6 +37,8 @@ pub enum Applier {
     Failed,
     /// It runs and waits for a lock that somebody holds.
     Blocked,
+    /// It runs and is kept an hour behind on purpose (`MASTER_DELAY`).
+    Delayed,
 }
 
 /// What one replica has at the kill, in batches.
@@ -220,6 +222,16 @@ async fn settle(
                 );
                 server.exec_all(&["SET sql_log_bin=0", &row]).await?;
             }
+            Applier::Delayed => {
+                let words = |statement| server.kind().statement(statement);
+                server
+                    .exec_all(&[
+                        &words("STOP SLAVE"),
+                        &words("CHANGE MASTER TO MASTER_DELAY=3600"),
+                        &words("START SLAVE"),
+                    ])
+                    .await?;
+            }
             Applier::Blocked => {
                 let mut session = server.admin().await?;
                 session.exec(&format!("LOCK TABLES {LEDGER} READ")).await?;
@@ -237,7 +249,7 @@ async fn check(cluster: &Cluster, plan: &Plan, played: &Played) -> Result<(), Fa
         let read = played.place(lag.received)?;
         let status = replica::wait_until(server, &format!("be as planned: {lag:?}"), |status| {
             let applier = match lag.applier {
-                Applier::Running | Applier::Blocked => status.sql_running()?,
+                Applier::Running | Applier::Blocked | Applier::Delayed => status.sql_running()?,
                 Applier::Stopped => !status.sql_running()?,
                 Applier::Failed => status.sql_error()?.0 != 0 && !status.sql_running()?,
             };

@@ -7,6 +7,7 @@ mod access;
 mod configured;
 mod customer;
 mod dead_host;
+mod delayed;
 mod differential;
 mod errant;
 mod hooks;
