@@ -5,6 +5,7 @@
 
 mod walk;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use self::walk::Writing;
@@ -45,6 +46,7 @@ impl BinaryLogs {
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         let mut present: Vec<BinlogFileName> = Vec::new();
+        let mut pages = None;
         for entry in std::fs::read_dir(&directory).map_err(LogError::io("list", &directory))? {
             let entry = entry.map_err(LogError::io("list", &directory))?;
             let name = entry
@@ -52,6 +54,12 @@ impl BinaryLogs {
                 .to_str()
                 .and_then(|name| name.parse::<BinlogFileName>().ok());
             present.extend(name.filter(|name| name.base() == base));
+            if is_innodb_based(&entry.file_name(), base) {
+                pages = Some(entry.path());
+            }
+        }
+        if let Some(path) = pages.filter(|_| present.is_empty()) {
+            return Err(LogError::InnoDb { path });
         }
         present.sort();
         let mut index = basename.as_os_str().to_owned();
@@ -316,6 +324,17 @@ impl BinaryLogs {
     fn walk(&self, first: usize) -> Result<Map, LogError> {
         self.walk_files(first, self.files.len())
     }
+}
+
+/// `BASE-NUMBER.ibb`: MariaDB from 12.3 on with `binlog_storage_engine=innodb`.
+fn is_innodb_based(name: &OsStr, base: &str) -> bool {
+    name.to_str()
+        .and_then(|name| {
+            name.strip_prefix(base)?
+                .strip_prefix('-')?
+                .strip_suffix(".ibb")
+        })
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The names in an index file.

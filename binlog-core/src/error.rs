@@ -45,12 +45,18 @@ pub enum LogError {
         found: String,
     },
     /// The file is encrypted; without the keyring it cannot be read.
-    #[error("{} is encrypted (offset {offset}); it cannot be read without the server's keyring", path.display())]
+    #[error("{} is encrypted (offset {offset}, binlog_encryption or encrypt_binlog is on); it cannot be read without the server's keyring", path.display())]
     Encrypted {
         /// The file.
         path: PathBuf,
         /// Where that was seen.
         offset: u64,
+    },
+    /// The binary log is in pages of InnoDB (`binlog_storage_engine=innodb`, MariaDB 12.3), not in files of events.
+    #[error("{} is a part of an InnoDB-based binary log (binlog_storage_engine=innodb), which can be read by its server only", path.display())]
+    InnoDb {
+        /// One of its files.
+        path: PathBuf,
     },
     /// An event is damaged and what was asked lies behind it.
     #[error("{} is corrupt at offset {offset}: expected {expected}, found {found}", path.display())]

@@ -73,6 +73,21 @@ pub struct Settings {
     pub binlog_filters: Vec<String>,
     /// `replicate_*`, sorted.
     pub replicate_filters: Vec<String>,
+    /// The variable that has its binary logs and relay logs encrypted; `None` if they are not.
+    #[serde(default)]
+    pub log_encryption: Option<String>,
+    /// `@@binlog_storage_engine`; `None`: the binary log is in files of its own.
+    #[serde(default)]
+    pub binlog_storage_engine: Option<String>,
+    /// `@@relay_log_recovery`.
+    #[serde(default)]
+    pub relay_log_recovery: bool,
+    /// Its commits wait for replicas, once it is a primary; `None` if it cannot be told to.
+    #[serde(default)]
+    pub semi_sync_source: Option<bool>,
+    /// It tells its source what it has received; `None` if it cannot be told to.
+    #[serde(default)]
+    pub semi_sync_replica: Option<bool>,
 }
 
 /// A server's own binary log.

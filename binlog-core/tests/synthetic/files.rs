@@ -179,6 +179,28 @@ fn the_directory_is_checked_against_the_index() {
 }
 
 #[test]
+fn an_innodb_based_log_is_named_and_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("b");
+    for stranger in ["b-000000.ibd", "b-x.ibb", "b.ibb", "bb-000000.ibb"] {
+        std::fs::write(dir.path().join(stranger), b"x").unwrap();
+    }
+    assert!(matches!(
+        BinaryLogs::open(&base),
+        Err(LogError::NoFiles { .. })
+    ));
+    let page = dir.path().join("b-000000.ibb");
+    std::fs::write(&page, b"x").unwrap();
+    let error = BinaryLogs::open(&base).unwrap_err();
+    assert!(matches!(&error, LogError::InnoDb { path } if *path == page));
+    assert!(error.to_string().contains("binlog_storage_engine=innodb"));
+    // Files of events that are there are read.
+    let log = sample(Crc32);
+    let base = log.write_to(dir.path()).unwrap();
+    assert!(BinaryLogs::open(&base).is_ok());
+}
+
+#[test]
 fn damage_in_an_older_file_stops_a_cut_and_names_the_place() {
     let dir = tempfile::tempdir().unwrap();
     let log = sample(Crc32);

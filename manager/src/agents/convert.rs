@@ -179,6 +179,11 @@ fn settings(wire: v1::ServerSettings) -> Settings {
         parallel_workers: wire.parallel_workers,
         binlog_filters: sorted(wire.binlog_filters),
         replicate_filters: sorted(wire.replicate_filters),
+        log_encryption: non_empty(wire.log_encryption),
+        binlog_storage_engine: non_empty(wire.binlog_storage_engine),
+        relay_log_recovery: wire.relay_log_recovery,
+        semi_sync_source: wire.semi_sync_source,
+        semi_sync_replica: wire.semi_sync_replica,
     }
 }
 

@@ -337,6 +337,9 @@ fn told(explanation: &Explanation) -> String {
             condition.name, condition.evidence
         ));
     }
+    for remark in &explanation.remarks {
+        text.push_str(&format!("  note {remark}\n"));
+    }
     text.push_str("if the primary died now:\n");
     match &explanation.if_it_died {
         IfItDied::Refuse { why } => text.push_str(&format!("  no failover: {why}\n")),

@@ -5,6 +5,7 @@
 
 mod conditions;
 mod expected;
+mod remarks;
 
 use std::time::Duration;
 
@@ -100,6 +101,9 @@ pub struct Explanation {
     pub lease: Option<LeaseStatus>,
     /// Preconditions.
     pub conditions: Vec<Condition>,
+    /// What settings of servers cost in a failover, without standing in its way; one sentence each.
+    #[serde(default)]
+    pub remarks: Vec<String>,
     /// What would happen.
     pub if_it_died: IfItDied,
 }
@@ -110,6 +114,8 @@ pub(super) struct Known<'a> {
     pub(super) config: &'a ClusterConfig,
     pub(super) primary: &'a ServerConfig,
     pub(super) views: &'a [ServerView],
+    /// How the manager's own ping ended.
+    pub(super) ping: &'a Ping,
     /// What is seen of the virtual IP; empty if there is none.
     pub(super) addresses: &'a [SeenAt],
     pub(super) deposed: &'a [String],
@@ -135,6 +141,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         conditions.extend(conditions::of_server(known, server));
         conditions.extend(conditions::of_address(known, server));
     }
+    conditions.push(conditions::of_ping(known));
     let answering = known.views.iter().filter(|v| v.facts.is_ok()).count();
     conditions.push(condition(
         "a majority of the agents answers",
@@ -165,6 +172,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
             && matches!(if_it_died, IfItDied::Promote { .. }),
         lease: known.lease.clone(),
         conditions,
+        remarks: remarks::of(known),
         if_it_died,
     }
 }

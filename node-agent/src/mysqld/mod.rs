@@ -14,6 +14,7 @@ mod option_files;
 pub mod paths;
 pub mod process;
 pub mod row;
+pub mod semi_sync;
 pub mod session;
 pub mod status;
 pub mod variables;

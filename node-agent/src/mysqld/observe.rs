@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dialect::Dialect;
 use super::paths::Remembered;
-use super::status::{self, ReplicaStatus, filter_text};
+use super::semi_sync::{self, SemiSync};
+use super::status::{self, Receiver, ReplicaStatus, filter_text};
 use super::variables::Variables;
 use super::{Endpoint, ServerVersion, Session, SqlError, process};
 
@@ -63,6 +64,14 @@ pub struct Settings {
     pub replicate_filters: Vec<String>,
     /// `@@relay_log_info_repository`; empty where unknown.
     pub relay_log_info_repository: String,
+    /// `@@relay_log_recovery`.
+    pub relay_log_recovery: bool,
+    /// The variable that has the logs encrypted; `None` if they are not.
+    pub log_encryption: Option<&'static str>,
+    /// `@@binlog_storage_engine`; empty: the binary log is in files of its own.
+    pub binlog_storage_engine: String,
+    /// Both sides of semi-synchronous replication.
+    pub semi_sync: SemiSync,
 }
 
 /// A server's own binary log.
@@ -125,9 +134,10 @@ pub async fn observe(
     configured_datadir: Option<&Path>,
     limit: Duration,
 ) -> Observed {
-    let sql = read_alive(endpoint, limit).await;
-    let remembered = match &sql {
+    let mut sql = read_alive(endpoint, limit).await;
+    let remembered = match &mut sql {
         Ok(alive) => {
+            keep_semi_sync(alive, state_folder);
             if let Err(error) = alive.remembered.store(state_folder) {
                 tracing::warn!(server = %endpoint.server, %error, "what the server said about its files was not stored");
             }
@@ -149,6 +159,17 @@ pub async fn observe(
         process: process_state(datadir, pid_file),
         identity: remembered.map(|known| known.identity),
         sql,
+    }
+}
+
+/// A receiver that does not run is not semi-synchronous any more, and says nothing of what it was.
+fn keep_semi_sync(alive: &mut Alive, state_folder: &Path) {
+    let runs = alive
+        .replica
+        .as_ref()
+        .is_some_and(|replica| replica.receiver == Receiver::Running);
+    if !runs && let Ok(Some(known)) = Remembered::load(state_folder) {
+        alive.remembered.semi_sync |= known.semi_sync;
     }
 }
 
@@ -187,8 +208,10 @@ pub async fn read(session: &mut Session, limit: Duration) -> Result<Alive, SqlEr
         .unwrap_or(0);
     let settings = settings(&variables, replica.as_ref(), binlog_filters);
     let command_line = command_line(&identity.datadir, &variables);
+    let mut remembered = Remembered::from_variables(&variables, identity.clone(), &command_line);
+    remembered.semi_sync = semi_sync::receives(session, &settings.semi_sync, limit).await?;
     Ok(Alive {
-        remembered: Remembered::from_variables(&variables, identity.clone(), &command_line),
+        remembered,
         identity,
         settings,
         binlog,
@@ -309,6 +332,12 @@ fn settings(
         binlog_filters,
         replicate_filters,
         relay_log_info_repository: variables.text("relay_log_info_repository").to_owned(),
+        relay_log_recovery: variables.is_on("relay_log_recovery"),
+        log_encryption: ["binlog_encryption", "encrypt_binlog"]
+            .into_iter()
+            .find(|name| variables.is_on(name)),
+        binlog_storage_engine: variables.text("binlog_storage_engine").to_owned(),
+        semi_sync: SemiSync::of(variables),
     }
 }
 
@@ -344,6 +373,22 @@ mod tests {
         let variables = Variables::of(&[("replicate_do_db", "b,a"), ("replicate_ignore_db", "")]);
         let settings = settings(&variables, None, Vec::new());
         assert_eq!(settings.replicate_filters, ["replicate_do_db=a,b"]);
+    }
+
+    #[test]
+    fn logs_that_nobody_can_read_beside_the_server_are_noticed_in_both_families() {
+        for (name, value, expected) in [
+            ("binlog_encryption", "ON", Some("binlog_encryption")),
+            ("encrypt_binlog", "ON", Some("encrypt_binlog")),
+            ("encrypt_binlog", "OFF", None),
+            ("relay_log", "relay-bin", None),
+        ] {
+            let settings = settings(&Variables::of(&[(name, value)]), None, Vec::new());
+            assert_eq!(settings.log_encryption, expected, "{name}={value}");
+        }
+        let variables = Variables::of(&[("binlog_storage_engine", "innodb")]);
+        let settings = settings(&variables, None, Vec::new());
+        assert_eq!(settings.binlog_storage_engine, "innodb");
     }
 
     #[tokio::test]

@@ -32,6 +32,9 @@ pub struct Remembered {
     pub pid_file: Option<PathBuf>,
     /// Who the server is.
     pub identity: Identity,
+    /// Its receiver was semi-synchronous when it last ran: the primary waited for it. See [`super::semi_sync`].
+    #[serde(default)]
+    pub semi_sync: bool,
 }
 
 impl Remembered {
@@ -73,6 +76,7 @@ impl Remembered {
             pid_file: at("pid_file"),
             datadir,
             identity,
+            semi_sync: false,
         }
     }
 

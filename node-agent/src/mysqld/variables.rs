@@ -9,7 +9,7 @@ use super::row::flag_of;
 use super::{Session, SqlError};
 
 /// Names that are asked for; a server shows those it has.
-const NAMES: [&str; 50] = [
+const NAMES: [&str; 57] = [
     "version",
     "server_id",
     "server_uuid",
@@ -60,6 +60,13 @@ const NAMES: [&str; 50] = [
     "replicate_ignore_table",
     "replicate_wild_do_table",
     "replicate_wild_ignore_table",
+    "binlog_encryption",
+    "encrypt_binlog",
+    "binlog_storage_engine",
+    "rpl_semi_sync_master_enabled",
+    "rpl_semi_sync_source_enabled",
+    "rpl_semi_sync_slave_enabled",
+    "rpl_semi_sync_replica_enabled",
 ];
 
 /// Global variables of a server, by lower-case name.

@@ -51,6 +51,11 @@ impl From<&Settings> for v1::ServerSettings {
             binlog_filters: settings.binlog_filters.clone(),
             replicate_filters: settings.replicate_filters.clone(),
             relay_log_info_repository: settings.relay_log_info_repository.clone(),
+            log_encryption: settings.log_encryption.unwrap_or_default().to_owned(),
+            binlog_storage_engine: settings.binlog_storage_engine.clone(),
+            relay_log_recovery: settings.relay_log_recovery,
+            semi_sync_source: settings.semi_sync.source.as_ref().map(|side| side.on),
+            semi_sync_replica: settings.semi_sync.replica.as_ref().map(|side| side.on),
         }
     }
 }

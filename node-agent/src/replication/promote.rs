@@ -10,8 +10,9 @@ use super::local::{Control, Local, small};
 use super::replay::protect;
 use super::settle::settle;
 use super::{ReplicationError, globals, revive};
+use crate::mysqld::semi_sync::SemiSync;
 use crate::mysqld::variables::Variables;
-use crate::mysqld::{Deadline, observe};
+use crate::mysqld::{Deadline, Remembered, observe};
 
 /// A promoted server, still read-only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +180,7 @@ pub async fn make_writable(local: &Local, deadline: Deadline) -> Result<bool, Re
             source_port: status.source_port,
         });
     }
+    wait_for_replicas(local, &mut control, deadline).await?;
     // MySQL switches super_read_only off with it.
     control
         .session
@@ -199,4 +201,44 @@ pub async fn make_writable(local: &Local, deadline: Deadline) -> Result<bool, Re
     }
     control.session.close(deadline.remaining()).await;
     Ok(false)
+}
+
+/// A server whose receiver was semi-synchronous waits for its own replicas before its first write is acknowledged. What cannot
+/// be switched on is no reason to leave the cluster without a primary.
+async fn wait_for_replicas(
+    local: &Local,
+    control: &mut Control,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    let was_receiving = Remembered::load(&local.state_folder)
+        .ok()
+        .flatten()
+        .is_some_and(|known| known.semi_sync);
+    if !was_receiving {
+        return Ok(());
+    }
+    let variables = Variables::read(&mut control.session, small(deadline)).await?;
+    let semi_sync = SemiSync::of(&variables);
+    if semi_sync.source.is_none() {
+        tracing::warn!(
+            server = local.server(),
+            "the primary before waited for replicas, and this server has no rpl_semi_sync variable to do the same"
+        );
+    }
+    let Some(variable) = semi_sync.to_switch_on(was_receiving) else {
+        return Ok(());
+    };
+    let set = format!("SET GLOBAL {variable}=1");
+    match control.session.exec(&set, small(deadline)).await {
+        Ok(()) => tracing::info!(
+            server = local.server(),
+            variable,
+            "switched on: commits wait for replicas, as they did on the primary before"
+        ),
+        Err(error) if error.errno().is_some() => {
+            tracing::warn!(server = local.server(), variable, %error, "commits will wait for no replica");
+        }
+        Err(lost) => return Err(lost.into()),
+    }
+    Ok(())
 }

@@ -143,6 +143,7 @@ impl Failure for LogError {
             }
             Self::Missing { path, .. }
             | Self::NoFiles { basename: path }
+            | Self::InnoDb { path }
             | Self::NotABinlog { path, .. } => {
                 at(path, None)(plain(ErrorKind::LogUnreadable, self))
             }

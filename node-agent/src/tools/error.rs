@@ -143,6 +143,7 @@ fn details(error: &LogError) -> (&'static str, Map<String, Value>) {
         LogError::Io { path, .. } => ("io", json!({ "file": path })),
         LogError::Missing { path, .. } => ("missing_file", json!({ "file": path })),
         LogError::NoFiles { basename } => ("no_files", json!({ "file": basename })),
+        LogError::InnoDb { path } => ("innodb_based", json!({ "file": path })),
         LogError::NotABinlog { path, found } => {
             ("not_a_binary_log", json!({ "file": path, "found": found }))
         }

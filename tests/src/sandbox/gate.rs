@@ -6,12 +6,12 @@
 //! thread runs as it does in production. It can also refuse all connections (a dead host's kernel) or fall silent (a
 //! host that is gone).
 //!
-//! It does not understand encrypted or compressed connections; nothing in the sandbox asks for them.
+//! An encrypted connection passes as it is; a replica that uses one cannot be held. Compressed connections are not
+//! understood; nothing in the sandbox asks for them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -169,11 +169,22 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut state: watch:
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let replica = Arc::new(AtomicU32::new(0));
+    let asked = Asked::default();
     tokio::select! {
-        _ = requests(client_read, server_write, &replica, state.clone()) => {}
-        _ = answers(server_read, client_write, &replica, state) => {}
+        _ = requests(client_read, server_write, &asked, state.clone()) => {}
+        _ = answers(server_read, client_write, &asked, state) => {}
     }
+}
+
+/// What the client of a connection has asked for so far.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The server id of the replica that asked for the log; 0 if nobody did.
+    replica: AtomicU32,
+    /// Nothing behind this can be understood.
+    encrypted: AtomicBool,
+    /// Each event comes behind two bytes of semi-synchronous replication.
+    semi_sync: AtomicBool,
 }
 
 /// Waits while the gate is silent.
@@ -186,6 +197,15 @@ async fn not_silent(state: &mut watch::Receiver<State>) {
 async fn packet(from: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let mut header = [0_u8; 4];
     from.read_exact(&mut header).await?;
+    payload(from, header, buffer).await
+}
+
+/// The same, behind its header.
+async fn payload(
+    from: &mut OwnedReadHalf,
+    header: [u8; 4],
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<()> {
     let [a, b, c, _] = header;
     let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
     buffer.clear();
@@ -195,6 +215,46 @@ async fn packet(from: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Resu
         from.read_exact(payload).await?;
     }
     Ok(())
+}
+
+/// Passes bytes that are not understood.
+async fn raw(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
+        not_silent(&mut state).await;
+        to.write_all(bytes).await?;
+    }
+}
+
+/// SSLRequest: what a client sends instead of its login, the capability CLIENT_SSL among its flags.
+fn is_ssl_request(packet: &[u8]) -> bool {
+    const CLIENT_SSL: u32 = 0x800;
+    const LENGTH: usize = 32;
+    let Some((header, payload)) = packet.split_at_checked(4) else {
+        return false;
+    };
+    let flags = payload.first_chunk().copied().map(u32::from_le_bytes);
+    header.last() == Some(&1)
+        && payload.len() == LENGTH
+        && flags.is_some_and(|flags| flags & CLIENT_SSL != 0)
+}
+
+/// COM_QUERY `SET @rpl_semi_sync_slave= 1`, or with the new name: what a semi-synchronous replica says before its dump.
+fn asks_for_semi_sync(packet: &[u8]) -> bool {
+    const COM_QUERY: u8 = 3;
+    let Some((&COM_QUERY, text)) = packet.get(4..).and_then(<[u8]>::split_first) else {
+        return false;
+    };
+    // Newer replicas put the number of their query attributes before it.
+    String::from_utf8_lossy(text).contains("SET @rpl_semi_sync_")
 }
 
 /// What MySQL 5.6 sends instead of a greeting: header, 0xff, error number u16, text.
@@ -223,17 +283,26 @@ fn dumping_replica(packet: &[u8]) -> Option<u32> {
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    replica: &AtomicU32,
+    asked: &Asked,
     mut state: watch::Receiver<State>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         packet(&mut from, &mut buffer).await?;
         if let Some(server_id) = dumping_replica(&buffer) {
-            replica.store(server_id, Ordering::SeqCst);
+            asked.replica.store(server_id, Ordering::SeqCst);
         }
+        if asks_for_semi_sync(&buffer) {
+            asked.semi_sync.store(true, Ordering::SeqCst);
+        }
+        // Known before the server can answer.
+        let encrypted = is_ssl_request(&buffer);
+        asked.encrypted.fetch_or(encrypted, Ordering::SeqCst);
         not_silent(&mut state).await;
         to.write_all(&buffer).await?;
+        if encrypted {
+            return raw(from, to, state).await;
+        }
     }
 }
 
@@ -242,6 +311,7 @@ async fn requests(
 struct Stream {
     file: String,
     continued: bool,
+    semi_sync: bool,
 }
 
 impl Stream {
@@ -252,7 +322,11 @@ impl Stream {
         if !begins || payload.first() != Some(&0) {
             return None;
         }
-        let event = payload.get(1..)?;
+        // Behind OK, of semi-synchronous replication: a magic byte, and whether an answer is wanted.
+        let event = match payload.get(1..)? {
+            [0xef, _, event @ ..] if self.semi_sync => event,
+            event => event,
+        };
         // Header: timestamp u32, type u8, server id u32, size u32, log_pos u32, flags u16.
         let kind = *event.get(4)?;
         let log_pos = u32::from_le_bytes(event.get(13..17)?.try_into().ok()?);
@@ -285,14 +359,22 @@ fn file_name(bytes: &[u8]) -> Option<String> {
 async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    replica: &AtomicU32,
+    asked: &Asked,
     mut state: watch::Receiver<State>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     let mut stream = Stream::default();
     loop {
-        packet(&mut from, &mut buffer).await?;
-        let server_id = replica.load(Ordering::SeqCst);
+        let mut header = [0_u8; 4];
+        from.read_exact(&mut header).await?;
+        if asked.encrypted.load(Ordering::SeqCst) {
+            not_silent(&mut state).await;
+            to.write_all(&header).await?;
+            return raw(from, to, state).await;
+        }
+        payload(&mut from, header, &mut buffer).await?;
+        let server_id = asked.replica.load(Ordering::SeqCst);
+        stream.semi_sync = asked.semi_sync.load(Ordering::SeqCst);
         if server_id != 0
             && let Some(end) = stream.event_end(&buffer)
         {
@@ -338,6 +420,37 @@ mod tests {
             stream.event_end(&event(2, 4, b"")),
             Some(StreamPoint::new("mysql-bin.1000000", 4))
         );
+    }
+
+    #[test]
+    fn an_event_of_a_semi_synchronous_stream_is_behind_two_bytes() {
+        let mut packet = event(2, 452, b"");
+        packet.splice(5..5, [0xef, 1]);
+        let mut stream = Stream {
+            file: "b.000001".to_owned(),
+            semi_sync: true,
+            ..Stream::default()
+        };
+        assert_eq!(
+            stream.event_end(&packet),
+            Some(StreamPoint::new("b.000001", 452))
+        );
+        let told = b"\x1b\0\0\0\x03SET @rpl_semi_sync_slave= 1";
+        assert!(asks_for_semi_sync(told));
+        let newer = b"\x1d\0\0\0\x03\0\x01SET @rpl_semi_sync_replica= 1";
+        assert!(asks_for_semi_sync(newer));
+        assert!(!asks_for_semi_sync(b"\x09\0\0\0\x03SELECT 1"));
+    }
+
+    #[test]
+    fn a_request_for_tls_is_told_from_a_login() {
+        let mut request = vec![32, 0, 0, 1, 0, 0x08];
+        request.resize(36, 0);
+        assert!(is_ssl_request(&request));
+        let mut login = request.clone();
+        login.extend(b"user\0");
+        assert!(!is_ssl_request(&login));
+        assert!(!is_ssl_request(&[1, 0, 0, 1, 0]));
     }
 
     #[test]

@@ -35,8 +35,16 @@ const CHANNEL: &[&str] = &[
     "Network_Namespace",
 ];
 
-/// Global variables that tell state, not settings.
-const STATE: &[&str] = &["gtid_", "read_only", "innodb_", "last_", "slave_run_"];
+/// Global variables that tell state, not settings. That commits wait for replicas is a part of being the primary.
+const STATE: &[&str] = &[
+    "gtid_",
+    "read_only",
+    "innodb_",
+    "last_",
+    "slave_run_",
+    "rpl_semi_sync_master_enabled",
+    "rpl_semi_sync_source_enabled",
+];
 
 /// Settings that look like state.
 const SETTINGS: &[&str] = &["innodb_flush_log_at_trx_commit"];

@@ -146,16 +146,23 @@ impl Task {
         let (lease, of_another) = (self.leases.status(), self.leases.of_another());
         tokio::spawn(async move {
             let began = Instant::now();
-            let (views, addresses) = futures::join!(
-                observe::observe_servers(&config, &agents),
-                address::look(&config, &agents)
-            );
+            let read = async {
+                let seen = futures::join!(
+                    observe::observe_servers(&config, &agents),
+                    address::look(&config, &agents)
+                );
+                (seen, began.elapsed())
+            };
+            // On a connection of its own: the one that pings all the time may have logged in when that was still possible.
+            let (((views, addresses), reading), ping) =
+                futures::join!(read, observe::ping(&primary.address, &config.monitor));
             let explained = readiness::explain(&Known {
                 past: &past,
-                reading: began.elapsed(),
+                reading,
                 config: &config,
                 primary: &primary,
                 views: &views,
+                ping: &ping,
                 addresses: &addresses,
                 deposed: &deposed,
                 permit,

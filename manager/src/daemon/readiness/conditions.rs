@@ -2,9 +2,10 @@
 
 use super::{Condition, Known, condition};
 use crate::config::ServerConfig;
-use crate::facts::{Answer, Receiver};
+use crate::facts::{Answer, Receiver, Settings};
 use crate::lease::{self, LeaseStatus};
 use crate::observe::ServerView;
+use crate::verdict::Ping;
 
 /// The agents serve no other manager.
 pub(super) fn of_record(known: &Known<'_>) -> Condition {
@@ -90,6 +91,7 @@ pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Conditi
             settings.log_bin,
             format!("log_bin is {}", on(settings.log_bin)),
         ));
+        all.push(readable_logs(name, settings));
         all.push(condition(
             if is_primary {
                 format!("{name} is open for writes")
@@ -136,6 +138,50 @@ pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Conditi
             .unwrap_or_else(|| "found nowhere".to_owned()),
     ));
     all
+}
+
+/// What its agent will have to read when it is dead.
+fn readable_logs(name: &str, settings: &Settings) -> Condition {
+    let costs = "what only its disk holds when it dies cannot be saved: a failover stops there, or loses it with --accept-loss";
+    let (readable, evidence) = match (&settings.log_encryption, &settings.binlog_storage_engine) {
+        (Some(variable), _) => (
+            false,
+            format!("{variable} is ON, and nobody but the server has the key; {costs}"),
+        ),
+        (None, Some(engine)) => (
+            false,
+            format!(
+                "binlog_storage_engine is {engine}: its binary log is in pages that only the server can read; {costs}"
+            ),
+        ),
+        (None, None) => (true, "they are files of plain events".to_owned()),
+    };
+    condition(
+        format!("the agent of {name} can read its logs"),
+        readable,
+        evidence,
+    )
+}
+
+/// The manager's own account works at the primary: a refused login proves life, and nothing more.
+pub(super) fn of_ping(known: &Known<'_>) -> Condition {
+    let name = format!("the manager logs in at {}", known.primary.name);
+    let (answer, evidence) = match (known.ping, &known.config.monitor.user) {
+        (Ping::AnsweredError { .. }, None) => (
+            Answer::Yes,
+            "no monitor.user is configured: a refused login proves life".to_owned(),
+        ),
+        (Ping::Answered | Ping::AnsweredQuery { .. }, _) => (Answer::Yes, "it does".to_owned()),
+        (refused @ Ping::AnsweredError { .. }, Some(user)) => {
+            (Answer::No, format!("as {user}: {refused}"))
+        }
+        (unclear, _) => (Answer::Unknown, unclear.to_string()),
+    };
+    Condition {
+        name,
+        answer,
+        evidence,
+    }
 }
 
 fn on(value: bool) -> &'static str {

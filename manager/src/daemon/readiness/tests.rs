@@ -48,6 +48,7 @@ fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[Strin
         config: &config,
         primary: config.servers.first().unwrap(),
         views,
+        ping: &Ping::Answered,
         addresses: &[],
         deposed,
         permit,
@@ -114,6 +115,13 @@ fn each_condition_can_fail() {
         ("db2 writes a binary log", |v| {
             of(v, 1).settings.as_mut().unwrap().log_bin = false;
         }),
+        ("the agent of db1 can read its logs", |v| {
+            of(v, 0).settings.as_mut().unwrap().log_encryption = Some("encrypt_binlog".into());
+        }),
+        ("the agent of db3 can read its logs", |v| {
+            let settings = of(v, 2).settings.as_mut().unwrap();
+            settings.binlog_storage_engine = Some("innodb".into());
+        }),
         ("db3 is a replica", |v| of(v, 2).replica = None),
         ("the receiver of db3 is connected", |v| {
             of(v, 2).replica.as_mut().unwrap().receiver = Receiver::Connecting;
@@ -165,6 +173,7 @@ fn times(views: &[ServerView], past: &[Past]) -> (Expected, Expected) {
         config: &config,
         primary: config.servers.first().unwrap(),
         views,
+        ping: &Ping::Answered,
         addresses: &[],
         deposed: &[],
         permit: Ok(()),
@@ -261,6 +270,7 @@ fn the_virtual_ip_is_where_the_primary_is_and_every_agent_can_move_it() {
             config: &config,
             primary: config.servers.first().unwrap(),
             views: &views(),
+            ping: &Ping::Answered,
             addresses,
             deposed: &[],
             permit: Ok(()),
@@ -333,6 +343,7 @@ fn a_lease_that_is_wanted_must_be_held() {
             config: &config,
             primary: config.servers.first().unwrap(),
             views: &views,
+            ping: &Ping::Answered,
             addresses: &[],
             deposed: &[],
             permit: Ok(()),
@@ -353,5 +364,102 @@ fn a_lease_that_is_wanted_must_be_held() {
             "{lease}"
         );
         assert_eq!(explanation.lease, Some(lease));
+    }
+}
+
+#[test]
+fn a_ping_that_cannot_log_in_is_told_before_it_matters() {
+    let refused = Ping::AnsweredError {
+        errno: 3159,
+        text: "insecure transport".to_owned(),
+    };
+    let gone = Ping::NoAnswer { limit_ms: 1000 };
+    for (user, ping, expected) in [
+        (Some("mha_monitor"), &Ping::Answered, Answer::Yes),
+        (Some("mha_monitor"), &refused, Answer::No),
+        (None, &refused, Answer::Yes),
+        (Some("mha_monitor"), &gone, Answer::Unknown),
+    ] {
+        let mut config = config(3);
+        config.monitor.user = user.map(str::to_owned);
+        let explanation = explain(&Known {
+            config: &config,
+            primary: config.servers.first().unwrap(),
+            views: &views(),
+            ping,
+            addresses: &[],
+            deposed: &[],
+            permit: Ok(()),
+            of_another: None,
+            lease: Some(held()),
+            past: &[],
+            reading: Duration::ZERO,
+            unix_ms: 1,
+        });
+        let condition = explanation
+            .conditions
+            .iter()
+            .find(|condition| condition.name == "the manager logs in at db1")
+            .unwrap();
+        assert_eq!(condition.answer, expected, "{condition:?}");
+        assert_eq!(explanation.ready, expected == Answer::Yes, "{condition:?}");
+    }
+}
+
+#[test]
+fn settings_that_cost_something_are_remarked_and_stand_in_nobodys_way() {
+    let table: &[(Change, &str)] = &[
+        (|_| {}, ""),
+        (
+            |v| of(v, 1).replica.as_mut().unwrap().delay_s = 60,
+            "db2 is kept 60 s behind on purpose",
+        ),
+        (
+            |v| of(v, 1).settings.as_mut().unwrap().log_replica_updates = false,
+            "db2 has log_slave_updates=OFF",
+        ),
+        (
+            |v| of(v, 2).settings.as_mut().unwrap().relay_log_recovery = true,
+            "db3 has relay_log_recovery=ON",
+        ),
+        (
+            |v| {
+                let filter = "replicate_do_db=a".to_owned();
+                of(v, 1).settings.as_mut().unwrap().replicate_filters = vec![filter];
+            },
+            "db2 has filters (replicate_do_db=a)",
+        ),
+        (
+            |v| {
+                of(v, 0).settings.as_mut().unwrap().semi_sync_source = Some(true);
+                for n in [1, 2] {
+                    let settings = of(v, n).settings.as_mut().unwrap();
+                    settings.semi_sync_replica = Some(true);
+                    settings.semi_sync_source = (n == 1).then_some(false);
+                }
+            },
+            "commits wait for replicas now, and will not once db3 is the primary: it has no rpl_semi_sync variable",
+        ),
+        (
+            |v| {
+                of(v, 0).settings.as_mut().unwrap().semi_sync_source = Some(true);
+                of(v, 1).settings.as_mut().unwrap().semi_sync_source = Some(true);
+                of(v, 2).settings.as_mut().unwrap().semi_sync_source = Some(false);
+            },
+            "once db3 is the primary: it does not replicate semi-synchronously",
+        ),
+    ];
+    for (change, expected) in table {
+        let mut views = views();
+        change(&mut views);
+        let explanation = explained(&views, Ok(()), &[]);
+        assert!(explanation.ready, "{explanation:?}");
+        let told = explanation.remarks.join("\n");
+        assert_eq!(
+            explanation.remarks.len(),
+            usize::from(!expected.is_empty()),
+            "{told}"
+        );
+        assert!(told.contains(expected), "{told}");
     }
 }

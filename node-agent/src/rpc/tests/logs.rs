@@ -161,6 +161,7 @@ fn remember(agent: &Running) {
             gtid_mode: "OFF".to_owned(),
             binlog_checksum: "CRC32".to_owned(),
         },
+        semi_sync: false,
     };
     remembered.store(&server.config.state_dir).unwrap();
     let index = data.join("relay-bin.index");
