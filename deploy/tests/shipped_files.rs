@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use manager::config::SslMode;
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -141,6 +143,42 @@ fn the_manager_accepts_the_virtual_ip_of_its_example() {
     let at = |server: &str| config.virtual_ip.as_ref().unwrap().at(server).unwrap();
     assert_eq!(at("db1:3306").interface, "eth0");
     assert_eq!(at("db2:3306").interface, "bond0");
+}
+
+#[test]
+fn the_manager_accepts_the_tls_to_mysql_of_its_example() {
+    let private = tempfile::tempdir().unwrap();
+    let path = installed("manager.yaml", private.path());
+    let off = manager::config::load(&path).unwrap();
+    assert_eq!(off.monitor.tls.mode, SslMode::Disabled);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["db1.example.org".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let tls = private.path().join("etc/tls");
+    for name in ["mysql-ca.pem", "monitor-cert.pem"] {
+        fs::write(tls.join(name), &certificate).unwrap();
+    }
+    fs::write(tls.join("monitor-key.pem"), key.serialize_pem()).unwrap();
+    let text = read(&path);
+    let on = text.replace("  # ssl_", "  ssl_");
+    assert_eq!(on.matches("\n  ssl_").count(), 5);
+    fs::write(&path, on).unwrap();
+    let on = manager::config::load(&path).unwrap().monitor.tls;
+    assert_eq!(on.mode, SslMode::VerifyIdentity);
+    assert!(on.ca.is_some() && on.client.is_some() && on.server_name.is_some());
+}
+
+#[test]
+fn the_modes_of_the_operator_docs_are_those_of_the_program() {
+    let text = read(&folder("OPERATIONS.md"));
+    for mode in [
+        SslMode::Disabled,
+        SslMode::Preferred,
+        SslMode::Required,
+        SslMode::VerifyIdentity,
+    ] {
+        assert!(text.contains(&format!("\n| `{}`", mode.name())), "{mode:?}");
+    }
 }
 
 /// Commands of the operator docs are the commands of the programs: each is parsed, none is run.

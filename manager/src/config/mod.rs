@@ -7,6 +7,7 @@
 mod durations;
 mod hooks;
 mod monitor;
+mod mysql_tls;
 mod raw;
 mod raw_hooks;
 mod resolved;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use secret::Secret;
 
 pub use monitor::{MonitorConfig, PingType};
+pub use mysql_tls::{ClientCertificate, MysqlTls, SslMode};
 pub use resolved::{
     AgentEndpoint, Candidacy, ClusterConfig, FailoverPolicy, HostPort, Security, ServerConfig,
     UnreachableLog,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mysql_tls::{self, MysqlTls};
 use super::resolved::Check;
 use super::secret::{self, Secret};
 use super::{ConfigError, raw};
@@ -39,6 +40,8 @@ pub struct MonitorConfig {
     pub user: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// How its connections are protected.
+    pub tls: MysqlTls,
     /// What one ping does.
     pub ping_type: PingType,
     /// From the start of one ping to the start of the next.
@@ -71,6 +74,7 @@ impl MonitorConfig {
         Self {
             user: None,
             password: None,
+            tls: MysqlTls::OFF,
             ping_type: PingType::Select,
             ping_interval: Duration::from_millis(500),
             ping_timeout: Duration::from_secs(1),
@@ -121,6 +125,16 @@ pub(super) fn resolve(
             (None, Some(file)) => Some(secret::read(&check.relative(file))?),
             (None, None) => None,
         },
+        tls: mysql_tls::resolve(
+            check,
+            raw.ssl_mode,
+            raw::SslFiles {
+                ca: raw.ssl_ca,
+                cert: raw.ssl_cert,
+                key: raw.ssl_key,
+                server_name: raw.ssl_server_name,
+            },
+        )?,
         ping_type: match raw.ping_type {
             None => preset.ping_type,
             Some(raw::PingType::Select) => PingType::Select,

@@ -65,6 +65,11 @@ pub(super) struct Monitor {
     pub(super) preset: Option<Preset>,
     pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
+    pub(super) ssl_mode: Option<SslMode>,
+    pub(super) ssl_ca: Option<PathBuf>,
+    pub(super) ssl_cert: Option<PathBuf>,
+    pub(super) ssl_key: Option<PathBuf>,
+    pub(super) ssl_server_name: Option<String>,
     pub(super) ping_type: Option<PingType>,
     pub(super) ping_interval: Option<String>,
     pub(super) ping_timeout: Option<String>,
@@ -74,6 +79,31 @@ pub(super) struct Monitor {
     pub(super) host_limit: Option<String>,
     pub(super) hang_limit: Option<String>,
     pub(super) readiness_interval: Option<String>,
+}
+
+/// `monitor.ssl_mode`, in the manual's letters or small ones.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum SslMode {
+    #[serde(alias = "disabled")]
+    Disabled,
+    #[serde(alias = "preferred")]
+    Preferred,
+    #[serde(alias = "required")]
+    Required,
+    #[serde(alias = "verify_ca")]
+    VerifyCa,
+    #[serde(alias = "verify_identity")]
+    VerifyIdentity,
+}
+
+/// The other `ssl_` keys of `monitor`.
+#[derive(Debug, Default)]
+pub(super) struct SslFiles {
+    pub(super) ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) server_name: Option<String>,
 }
 
 /// `monitor.preset`.

@@ -29,10 +29,19 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Reads the first line of a file that group and others have no access to. The mode is taken from the opened file,
-/// so that it cannot be exchanged in between.
+/// The first line of a file that group and others have no access to.
 pub(super) fn read(path: &Path) -> Result<Secret, ConfigError> {
-    const LIMIT: u64 = 4096;
+    let whole = read_whole(path)?;
+    Ok(Secret(
+        whole.0.lines().next().unwrap_or_default().to_owned(),
+    ))
+}
+
+/// All of a file that group and others have no access to. The mode is taken from the opened file, so that it cannot be
+/// exchanged in between.
+pub(super) fn read_whole(path: &Path) -> Result<Secret, ConfigError> {
+    /// A password, or a private key of any size in use.
+    const LIMIT: u64 = 64 << 10;
     let failed = |source| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -47,5 +56,5 @@ pub(super) fn read(path: &Path) -> Result<Secret, ConfigError> {
     }
     let mut text = String::new();
     file.take(LIMIT).read_to_string(&mut text).map_err(failed)?;
-    Ok(Secret(text.lines().next().unwrap_or_default().to_owned()))
+    Ok(Secret(text))
 }

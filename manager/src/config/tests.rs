@@ -339,3 +339,133 @@ fn a_virtual_ip_belongs_on_the_common_interface_or_on_the_servers_own() {
     let error = load_text(&lonely).unwrap_err().to_string();
     assert!(error.contains("there is no virtual_ip"), "{error}");
 }
+
+/// An authority, a certificate of it and its key, a key of somebody else, and a password.
+fn folder_with_keys() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["m1.example".to_owned()]).unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
+    for (name, text, mode) in [
+        ("ca.pem", cert.pem(), 0o644),
+        ("cert.pem", cert.pem(), 0o644),
+        ("key.pem", key.serialize_pem(), 0o600),
+        ("open.pem", key.serialize_pem(), 0o640),
+        ("other.pem", other.serialize_pem(), 0o600),
+        ("empty.pem", String::new(), 0o600),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    folder
+}
+
+fn monitor_tls(folder: &Path, keys: &str) -> Result<MysqlTls, ConfigError> {
+    let path = folder.join("app1.yaml");
+    let text = format!("{GOOD}monitor: {{ {keys} }}\n");
+    resolved::resolve(&path, parse(&path, &text)?, &Default::default())
+        .map(|config| config.monitor.tls)
+}
+
+#[test]
+fn tls_to_mysql_is_what_the_keys_say_and_its_files_are_read_once() {
+    let folder = folder_with_keys();
+    let tls = |keys: &str| monitor_tls(folder.path(), keys).unwrap();
+    assert_eq!(tls(""), MysqlTls::OFF);
+    assert_eq!(tls("ssl_mode: preferred").mode, SslMode::Preferred);
+    let required = tls("ssl_mode: REQUIRED, ssl_cert: cert.pem, ssl_key: key.pem");
+    assert_eq!(required.mode, SslMode::Required);
+    assert!(required.client.is_some());
+    assert!(!format!("{required:?}").contains("PRIVATE KEY"));
+    let verified = tls("ssl_mode: VERIFY_IDENTITY, ssl_ca: ca.pem, ssl_server_name: db.example");
+    let pem = std::fs::read(folder.path().join("ca.pem")).unwrap();
+    assert_eq!(verified.ca, Some(pem));
+    assert_eq!(verified.server_name.as_deref(), Some("db.example"));
+}
+
+#[test]
+fn tls_to_mysql_that_would_not_do_what_it_seems_to_is_refused() {
+    let folder = folder_with_keys();
+    for (keys, expected) in [
+        ("ssl_mode: VERIFY_CA, ssl_ca: ca.pem", "ssl_server_name"),
+        ("ssl_mode: sometimes", "line 10"),
+        (
+            "ssl_mode: VERIFY_IDENTITY",
+            "monitor.ssl_ca: expected a PEM file",
+        ),
+        (
+            "ssl_mode: VERIFY_IDENTITY, ssl_ca: absent.pem",
+            "absent.pem: cannot be read",
+        ),
+        (
+            "ssl_mode: VERIFY_IDENTITY, ssl_ca: key.pem",
+            "with X.509 certificates",
+        ),
+        (
+            "ssl_mode: VERIFY_IDENTITY, ssl_ca: empty.pem",
+            "with X.509 certificates",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_ca: ca.pem",
+            "nothing else verifies",
+        ),
+        (
+            "ssl_ca: ca.pem",
+            "monitor.ssl_ca: expected ssl_mode: VERIFY_IDENTITY",
+        ),
+        (
+            "ssl_mode: PREFERRED, ssl_server_name: db",
+            "monitor.ssl_server_name",
+        ),
+        (
+            "ssl_mode: VERIFY_IDENTITY, ssl_ca: ca.pem, ssl_server_name: 'a b'",
+            "a host name or an address",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: cert.pem",
+            "monitor.ssl_key: expected the key",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_key: key.pem",
+            "monitor.ssl_cert: expected the certificate",
+        ),
+        (
+            "ssl_cert: cert.pem, ssl_key: key.pem",
+            "other than DISABLED",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: cert.pem, ssl_key: open.pem",
+            "mode 640",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: cert.pem, ssl_key: other.pem",
+            "the private key of",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: cert.pem, ssl_key: cert.pem",
+            "mode 644",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: cert.pem, ssl_key: empty.pem",
+            "private key",
+        ),
+        (
+            "ssl_mode: REQUIRED, ssl_cert: empty.pem, ssl_key: key.pem",
+            "an X.509 certificate",
+        ),
+    ] {
+        let error = monitor_tls(folder.path(), keys).expect_err(keys);
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            message.push_str(&format!(": {inner}"));
+            source = inner.source();
+        }
+        assert!(
+            message.contains(expected),
+            "{keys}\n{message}\nwants {expected}"
+        );
+    }
+}

@@ -1,16 +1,22 @@
 //! The manager's only SQL: connect, log in, one statement, within one limit.
+//!
+//! TLS is as `monitor.ssl_mode` says: with REQUIRED and VERIFY_IDENTITY nothing is sent in plain text, whatever the server
+//! offers. A handshake that fails comes after the server's greeting, so it proves life like a refused login does; what is
+//! wrong with it is told, and stands in nobody's way.
 
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, OptsBuilder};
+use mysql_async::{ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, SslOpts};
 
-use crate::config::{HostPort, MonitorConfig, PingType};
+use crate::config::{HostPort, MonitorConfig, MysqlTls, PingType, SslMode};
 use crate::verdict::Ping;
 
-/// Errors that only a living server gives (MHA's list): it answered, it just does not want us.
-const ALIVE_ERRORS: [u16; 11] = [
-    1040, 1042, 1043, 1044, 1045, 1129, 1130, 1203, 1226, 1251, 1275,
+/// Errors that only a living server gives: it answered, it just does not want us. MHA's list, and behind it those of a
+/// login without password (MariaDB), an expired password, a locked account (MySQL), insecure transport, and a locked account
+/// (MariaDB).
+const ALIVE_ERRORS: [u16; 16] = [
+    1040, 1042, 1043, 1044, 1045, 1129, 1130, 1203, 1226, 1251, 1275, 1698, 1862, 3118, 3159, 4151,
 ];
 
 /// Creates what the INSERT ping writes to, as MHA does.
@@ -133,7 +139,69 @@ enum Failed {
 }
 
 async fn connect(address: &HostPort, config: &MonitorConfig) -> Result<Conn, Failed> {
+    let tls = tls_options(&config.tls);
+    let offered = tls.is_some();
+    match open(address, config, tls).await {
+        // The only mode in which plain text may take its place.
+        Err(error) if offered && config.tls.mode == SslMode::Preferred && is_of_tls(&error) => {
+            open(address, config, None).await
+        }
+        other => other,
+    }
+    .map_err(Failed::Connect)
+}
+
+/// `None`: plain text.
+fn tls_options(tls: &MysqlTls) -> Option<SslOpts> {
+    let client = tls.client.as_ref().map(|own| {
+        ClientIdentity::new(
+            own.chain.clone().into(),
+            own.key.reveal().as_bytes().to_vec().into(),
+        )
+    });
+    let options = SslOpts::default().with_client_identity(client);
+    match tls.mode {
+        SslMode::Disabled => None,
+        SslMode::Preferred | SslMode::Required => {
+            Some(options.with_danger_accept_invalid_certs(true))
+        }
+        SslMode::VerifyIdentity => {
+            let authorities = tls.ca.clone().into_iter().map(Into::into).collect();
+            Some(
+                options
+                    .with_root_certs(authorities)
+                    .with_disable_built_in_roots(true)
+                    .with_danger_tls_hostname_override(tls.server_name.clone()),
+            )
+        }
+    }
+}
+
+/// The server offers no TLS, or none that this program speaks, or its certificate is not accepted.
+fn is_of_tls(error: &Error) -> bool {
+    match error {
+        Error::Driver(DriverError::NoClientSslFlagFromServer) | Error::Io(IoError::Tls(_)) => true,
+        Error::Io(IoError::Io(error)) => {
+            // Old servers end the connection over a version of TLS that they do not know.
+            error.kind() == std::io::ErrorKind::UnexpectedEof || is_handshake(error)
+        }
+        _ => false,
+    }
+}
+
+fn is_handshake(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+async fn open(
+    address: &HostPort,
+    config: &MonitorConfig,
+    tls: Option<SslOpts>,
+) -> Result<Conn, Error> {
     let options = OptsBuilder::default()
+        .ssl_opts(tls)
         .ip_or_hostname(address.host.clone())
         .tcp_port(address.port)
         .user(Some(
@@ -146,7 +214,7 @@ async fn connect(address: &HostPort, config: &MonitorConfig) -> Result<Conn, Fai
         .max_allowed_packet(Some(1 << 20))
         .wait_timeout(Some(10))
         .conn_ttl(Some(Duration::from_secs(10)));
-    Conn::new(options).await.map_err(Failed::Connect)
+    Conn::new(options).await
 }
 
 fn ended<E>(result: Result<Result<(), Failed>, E>, limit: Duration) -> Ping {
@@ -177,12 +245,23 @@ fn classify(failed: Failed) -> Ping {
             errno: 0,
             text: e.to_string(),
         },
+        // After its greeting, all of them.
+        Error::Driver(DriverError::NoClientSslFlagFromServer) => Ping::AnsweredError {
+            errno: 0,
+            text: "it offers no TLS, which monitor.ssl_mode asks for".to_owned(),
+        },
+        Error::Io(IoError::Tls(e)) => Ping::AnsweredError {
+            errno: 0,
+            text: format!("TLS: {e}"),
+        },
+        Error::Io(IoError::Io(e)) if is_handshake(&e) => Ping::AnsweredError {
+            errno: 0,
+            text: format!("TLS: {e}"),
+        },
         Error::Driver(e) => Ping::Failed {
             text: e.to_string(),
         },
-        Error::Io(mysql_async::IoError::Io(e))
-            if e.kind() == std::io::ErrorKind::ConnectionRefused =>
-        {
+        Error::Io(IoError::Io(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
             Ping::Refused
         }
         other => Ping::Failed {
@@ -247,15 +326,64 @@ mod tests {
                 state: "HY000".into(),
             })
         };
-        for (code, in_login, in_statement) in
-            [(1045, true, true), (1290, false, true), (1053, false, true)]
-        {
+        for (code, in_login, in_statement) in [
+            (1045, true, true),
+            (3159, true, true),
+            (1290, false, true),
+            (1053, false, true),
+        ] {
             assert_eq!(classify(Failed::Connect(error(code))).is_alive(), in_login);
             assert_eq!(
                 classify(Failed::Query(error(code))).is_alive(),
                 in_statement
             );
         }
+    }
+
+    #[test]
+    fn a_failed_handshake_proves_life_and_only_preferred_goes_on_without_it() {
+        let io = |inner: rustls::Error| {
+            Error::Io(IoError::Io(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                inner,
+            )))
+        };
+        let closed = Error::Io(IoError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+        let refused = Error::Io(IoError::Io(std::io::ErrorKind::ConnectionRefused.into()));
+        for (error, of_tls, alive) in [
+            (
+                Error::Driver(DriverError::NoClientSslFlagFromServer),
+                true,
+                true,
+            ),
+            (io(rustls::Error::DecryptError), true, true),
+            // A server that died in the middle of it closes the connection, too.
+            (closed, true, false),
+            (refused, false, false),
+        ] {
+            assert_eq!(is_of_tls(&error), of_tls, "{error:?}");
+            let ping = classify(Failed::Connect(error));
+            assert_eq!(ping.is_alive(), alive, "{ping:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_accepted_unverified_where_it_is_to_be_verified() {
+        let tls = |mode| MysqlTls {
+            mode,
+            ca: Some(b"pem".to_vec()),
+            client: None,
+            server_name: Some("db.example".to_owned()),
+        };
+        assert_eq!(tls_options(&tls(SslMode::Disabled)), None);
+        for mode in [SslMode::Preferred, SslMode::Required] {
+            assert!(tls_options(&tls(mode)).unwrap().accept_invalid_certs());
+        }
+        let verified = tls_options(&tls(SslMode::VerifyIdentity)).unwrap();
+        assert!(!verified.accept_invalid_certs() && !verified.skip_domain_validation());
+        assert!(verified.disable_built_in_roots());
+        assert_eq!(verified.root_certs().len(), 1);
+        assert_eq!(verified.tls_hostname_override(), Some("db.example"));
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ impl Endpoint {
 }
 
 /// Name of the user this process runs as; its number if the user has no name.
-fn os_user() -> String {
+pub(super) fn os_user() -> String {
     let uid = nix::unistd::Uid::effective();
     match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,

@@ -11,10 +11,14 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use tokio::time::{Instant, timeout};
 
+use super::endpoint::os_user;
 use super::{Endpoint, Row, ServerVersion, SqlError};
 
 /// Server errors that carry a piece of the statement in their text, and so perhaps a password.
 const ERRNO_PARSE: u16 = 1064;
+
+/// Access denied: with or without a password, and to MariaDB's accounts of socket authentication.
+const ERRNOS_LOGIN: [u16; 2] = [1045, 1698];
 
 /// A connection to one server.
 pub struct Session {
@@ -58,8 +62,8 @@ impl Session {
                 return Err(SqlError::Refused {
                     server: endpoint.server.clone(),
                     what: "connect".to_owned(),
+                    text: refused_login(endpoint, error.code, error.message),
                     errno: error.code,
-                    text: error.message,
                 });
             }
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
@@ -217,6 +221,23 @@ pub fn quote(text: &str) -> String {
     }
     quoted.push('\'');
     quoted
+}
+
+/// What a server says of a refused login, and what the agent had offered.
+fn refused_login(endpoint: &Endpoint, errno: u16, text: String) -> String {
+    if !ERRNOS_LOGIN.contains(&errno) {
+        return text;
+    }
+    let user = &endpoint.user;
+    match endpoint.password {
+        Some(_) => {
+            format!("{text}; offered was user {user} with the password of its password_file")
+        }
+        None => format!(
+            "{text}; offered was user {user} without a password, so by socket authentication as OS user {}",
+            os_user()
+        ),
+    }
 }
 
 fn path_text(path: &Path) -> Option<String> {

@@ -14,6 +14,7 @@ mod errant;
 mod hooks;
 mod leased;
 mod lines;
+mod logins;
 mod mixed;
 mod of_record;
 mod partitions;
