@@ -13,8 +13,10 @@ use crate::end::LogEnd;
 use crate::error::LogError;
 use crate::event::FIRST_EVENT;
 use crate::extent::{EventDigest, Survey};
+use crate::gtid::{GtidSet, GtidState};
+use crate::gtid_place;
 use crate::index::read_index;
-use crate::map::Map;
+use crate::map::{Map, Place};
 use crate::position::{BinlogFileName, BinlogPosition};
 use crate::segment::draft::Draft;
 use crate::segment::plan::{self, CutPlan, NothingReason, NothingToCut};
@@ -163,6 +165,39 @@ impl BinaryLogs {
     pub fn event_before(&self, before: &BinlogPosition) -> Result<Option<EventDigest>, LogError> {
         let index = self.index_of(before)?;
         self.walk_files(index, index + 1)?.event_before(before)
+    }
+
+    /// Where a server that has `held` stands: the last place before which it has every transaction. `None` if this log cannot
+    /// tell: what the server lacks may be purged, or a transaction has no GTID.
+    ///
+    /// # Errors
+    /// An unreadable or encrypted file.
+    pub fn place_of(&self, held: &GtidState) -> Result<Option<BinlogPosition>, LogError> {
+        for (index, file) in self.files.iter().enumerate().rev() {
+            let head = gtid_place::head(&self.path(file))?;
+            if head.is_some_and(|head| held.covers(&head)) {
+                return gtid_place::in_binary_log(&self.walk(index)?, held);
+            }
+        }
+        Ok(None)
+    }
+
+    /// MySQL: every GTID that this log has ever held, purged files included. `None` if the heads of its files do not say.
+    ///
+    /// # Errors
+    /// An unreadable or encrypted file.
+    pub fn gtids_ever_held(&self) -> Result<Option<GtidSet>, LogError> {
+        for (index, file) in self.files.iter().enumerate().rev() {
+            if let Some(GtidState::MySql(before)) = gtid_place::head(&self.path(file))? {
+                let map = self.walk(index)?;
+                let first = Place {
+                    piece: 0,
+                    offset: FIRST_EVENT,
+                };
+                return Ok(Some(before.union(&gtid_place::gtids(&map, first)?)));
+            }
+        }
+        Ok(None)
     }
 
     /// A plan to cut `[from, to)`, or from `from` to the end of the last whole transaction.

@@ -21,6 +21,7 @@ pub mod event;
 pub mod extent;
 mod follow;
 pub mod gtid;
+mod gtid_place;
 pub mod index;
 pub mod inspect;
 mod map;
@@ -42,7 +43,7 @@ pub use error::LogError;
 pub use event::{EventHeader, EventType};
 pub use extent::{EventDigest, Located, Survey, TransactionRef, UnfinishedTail};
 pub use follow::FileKind;
-pub use gtid::{Gtid, GtidError, GtidSet, MariaDbGtid, MariaDbGtidPos};
+pub use gtid::{Gtid, GtidError, GtidSet, GtidState, MariaDbGtid, MariaDbGtidPos, Relation};
 pub use index::{MasterInfo, RelayLogInfo, read_index};
 pub use inspect::{EventLine, Inspection, inspect, transactions};
 pub use position::{

@@ -16,7 +16,8 @@ use crate::end::LogEnd;
 use crate::error::LogError;
 use crate::event::{EventType, FIRST_EVENT, FLAG_IN_USE, FormatDescription};
 use crate::extent::{EventDigest, Located, Survey, UnfinishedTail};
-use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
+use crate::gtid::{GtidState, MariaDbGtid, MariaDbGtidPos};
+use crate::gtid_place;
 use crate::map::Map;
 use crate::mariadb_position;
 use crate::position::{
@@ -201,6 +202,19 @@ impl RelayLogs {
         executed: &MariaDbGtidPos,
     ) -> Result<Option<BinlogPosition>, LogError> {
         mariadb_position::of_position(self.map()?, executed)
+    }
+
+    /// Where a server that has `held` stands in the primary's stream, if the replica whose logs these are has executed `owner`:
+    /// the last place before which that server has every transaction. `None` if these logs cannot tell.
+    ///
+    /// # Errors
+    /// An unreadable file.
+    pub fn place_of(
+        &self,
+        held: &GtidState,
+        owner: &GtidState,
+    ) -> Result<Option<BinlogPosition>, LogError> {
+        gtid_place::in_relay_logs(self.map()?, held, owner)
     }
 
     fn map(&self) -> Result<&Map, LogError> {

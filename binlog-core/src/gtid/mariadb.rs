@@ -100,6 +100,53 @@ impl MariaDbGtidPos {
         self.domains.is_empty()
     }
 
+    /// True if everything that `other` stands for is in this one: in each of its domains this one has the same GTID or a
+    /// higher number. (The same number of two servers are two transactions.)
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|theirs| {
+            self.get(theirs.domain_id)
+                .is_some_and(|ours| ours.seq_no > theirs.seq_no || ours == theirs)
+        })
+    }
+
+    /// The higher number of each domain.
+    #[must_use]
+    pub fn furthest(&self, other: &Self) -> Self {
+        let mut furthest = self.clone();
+        for theirs in other.iter() {
+            if !self.includes(&theirs) {
+                furthest.update(theirs);
+            }
+        }
+        furthest
+    }
+
+    /// True if some domain has the same number from two servers: two histories, whatever else they hold.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.iter().any(|ours| {
+            let theirs = other.get(ours.domain_id);
+            theirs.is_some_and(|t| t.seq_no == ours.seq_no && t.server_id != ours.server_id)
+        })
+    }
+
+    /// GTIDs of this one that `other`, which names their domain, does not include, or has from another server.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let mut beyond = Self::default();
+        for ours in self.iter() {
+            let is_beyond = other.get(ours.domain_id).is_some_and(|theirs| {
+                ours.seq_no > theirs.seq_no
+                    || (ours.seq_no == theirs.seq_no && ours.server_id != theirs.server_id)
+            });
+            if is_beyond {
+                beyond.update(ours);
+            }
+        }
+        beyond
+    }
+
     /// True if a transaction is at or before this position by the numbers of its domain. (Numbers grow in each domain
     /// as long as it has one writer at a time.)
     #[must_use]

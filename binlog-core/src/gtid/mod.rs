@@ -5,9 +5,11 @@
 
 mod mariadb;
 mod set;
+mod state;
 
 pub use mariadb::{MariaDbGtid, MariaDbGtidPos};
 pub use set::{Gtid, GtidSet, Tag};
+pub use state::{GtidState, Relation};
 
 /// A text is no GTID, set or position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

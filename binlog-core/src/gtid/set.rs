@@ -110,6 +110,19 @@ impl GtidSet {
         other.subtract(self).is_empty()
     }
 
+    /// What of this set was written on the server with this UUID, whatever the tag; nothing for a text that is no UUID.
+    #[must_use]
+    pub fn written_on(&self, uuid: &str) -> Self {
+        let wanted = parse_uuid(uuid.trim()).ok();
+        let intervals = self.intervals.iter();
+        Self {
+            intervals: intervals
+                .filter(|((uuid, _), _)| Some(*uuid) == wanted)
+                .map(|(key, list)| (key.clone(), list.clone()))
+                .collect(),
+        }
+    }
+
     /// Adds one GTID.
     ///
     /// # Errors
@@ -397,6 +410,15 @@ mod tests {
             both.subtract(&set(&format!("{A}:t:2"))).to_string(),
             format!("{A}:1-5:t:1:3")
         );
+    }
+
+    #[test]
+    fn what_a_server_wrote_has_its_uuid_and_any_tag() {
+        let all = set(&format!("{A}:1-5:t:1-2,{B}:7"));
+        assert_eq!(all.written_on(A), set(&format!("{A}:1-5:t:1-2")));
+        assert_eq!(all.written_on(&A.to_uppercase()), all.written_on(A));
+        assert_eq!(all.written_on(B).to_string(), format!("{B}:7"));
+        assert!(all.written_on("").is_empty());
     }
 
     /// Oracle: plain sets of (which, number).

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod gtid_places;
 mod random;
 mod receivers;
 mod sizes;
