@@ -126,6 +126,9 @@ pub struct Replica {
     pub gtid_position: bool,
     /// `Executed_Gtid_Set`, or `gtid_slave_pos` of MariaDB.
     pub gtid_executed: String,
+    /// What was received by GTID and perhaps not executed: `Retrieved_Gtid_Set`, or `Gtid_IO_Pos` of MariaDB.
+    #[serde(default)]
+    pub gtid_received: String,
     /// `server_id` of the source.
     pub source_server_id: u32,
     /// `server_uuid` of the source; empty for MariaDB.

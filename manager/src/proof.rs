@@ -27,6 +27,9 @@ pub struct SurvivorEvidence {
     pub gtid: String,
     /// Its own UUID: its own transactions are not the dead primary's.
     pub own_uuid: String,
+    /// MySQL: what it alone has, and the dead primary never had.
+    #[serde(default)]
+    pub errant: String,
     /// Segments as it received them.
     pub received: Vec<Manifest>,
 }
@@ -241,14 +244,11 @@ fn gtids(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
 fn missing_mysql(one: &SurvivorEvidence, other: &SurvivorEvidence) -> Option<String> {
     let ours: GtidSet = one.gtid.parse().ok()?;
     let theirs: GtidSet = other.gtid.parse().ok()?;
-    let own_of_other: GtidSet = if other.own_uuid.is_empty() {
-        GtidSet::default()
-    } else {
-        format!("{}:1-{}", other.own_uuid, i64::MAX - 1)
-            .parse()
-            .ok()?
-    };
-    let missing = theirs.subtract(&ours).subtract(&own_of_other);
+    let missing = theirs.subtract(&ours);
+    let errant: GtidSet = other.errant.parse().ok()?;
+    let missing = missing
+        .subtract(&missing.written_on(&other.own_uuid))
+        .subtract(&errant);
     (!missing.is_empty()).then(|| missing.to_string())
 }
 

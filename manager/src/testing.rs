@@ -86,6 +86,7 @@ pub(crate) fn replica(read: &str, executed: &str) -> Replica {
         delay_s: 0,
         gtid_position: false,
         gtid_executed: String::new(),
+        gtid_received: String::new(),
         source_server_id: 1,
         source_uuid: uuid(1),
         channels: 1,

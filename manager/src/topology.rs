@@ -13,6 +13,10 @@ use crate::facts::{Flavor, Identity, Receiver, Replica, ServerFacts};
 use crate::observe::{Snapshot, Unknown};
 use crate::verdict::{self, AgentEvidence, Evidence, ReplicaEvidence, Verdict};
 
+pub(crate) mod standing;
+
+pub use standing::Standing;
+
 /// Why a failover is refused before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
@@ -87,10 +91,40 @@ pub enum Refusal {
         channels: u32,
     },
     /// A survivor's position is not known.
-    #[error("{server} reports no executed position in the primary's log")]
+    #[error(
+        "{server} reports no executed position in the primary's log, and without GTIDs nothing else tells where it stands (set ignore_fail to leave it aside)"
+    )]
     NoPosition {
         /// The server.
         server: String,
+    },
+    /// A survivor shows no position, and its GTIDs mean nothing in any log that can be read.
+    #[error(
+        "{server} shows no position in the primary's log, and no log that can be read tells where its GTIDs {gtids} stand: what it lacks may be purged, or only on a host that does not answer (set ignore_fail to leave it aside)"
+    )]
+    NoPlace {
+        /// The server.
+        server: String,
+        /// What it has.
+        gtids: String,
+    },
+    /// Two survivors have different histories.
+    #[error(
+        "{one} and {other} have both received transactions that the other lacks, so neither can follow the other: only {one} has {only_one}, only {other} has {only_other}; {one} has {set_of_one}, {other} has {set_of_other} (find out which is right, and set ignore_fail for the other)"
+    )]
+    TwoLeaders {
+        /// A survivor.
+        one: String,
+        /// Another.
+        other: String,
+        /// What only the first has.
+        only_one: String,
+        /// What only the second has.
+        only_other: String,
+        /// All that the first has received.
+        set_of_one: String,
+        /// All that the second has received.
+        set_of_other: String,
     },
     /// Replication credentials for the repoint were found nowhere.
     #[error(
@@ -184,8 +218,11 @@ pub struct Survivor {
     pub address: HostPort,
     /// What is known of it.
     pub facts: ServerFacts,
-    /// Its replication status.
+    /// Its replication status. Where its GTIDs reach further than the executed position that it shows, this is that place.
     pub replica: Replica,
+    /// Why the executed position is another than the server shows.
+    #[serde(default)]
+    pub standing: Option<Standing>,
 }
 
 impl Survivor {
@@ -221,6 +258,9 @@ pub struct Topology {
     /// Those of them whose threads both stand still: that run had pointed them there and not started them.
     #[serde(default)]
     pub standing_still: Vec<String>,
+    /// MySQL: every GTID that the dead primary's log has ever held; absent if nobody needed to know, or it could not be read.
+    #[serde(default)]
+    pub dead_ever_held: Option<String>,
 }
 
 /// What the operator allows beyond the evidence.
@@ -321,10 +361,19 @@ pub fn sort(
             dead: dead.name.clone(),
         });
     }
+    // One that has never connected does not know whom it follows.
+    let knows = |s: &&Survivor| s.replica.source_server_id != 0;
     let identity = identity
-        .or_else(|| oldest(&survivors).map(identity_by_replica))
+        .or_else(|| {
+            let mut told = oldest(&survivors).map(identity_by_replica)?;
+            if let Some(who) = survivors.iter().find(knows).filter(|_| told.server_id == 0) {
+                told.server_id = who.replica.source_server_id;
+                told.server_uuid.clone_from(&who.replica.source_uuid);
+            }
+            Some(told)
+        })
         .unwrap_or_else(nobody);
-    Ok(Topology {
+    let mut topology = Topology {
         dead: dead.name.clone(),
         verdict,
         dead_agent_answers: dead_facts.is_some(),
@@ -334,7 +383,10 @@ pub fn sort(
         left_aside,
         following,
         standing_still,
-    })
+        dead_ever_held: None,
+    };
+    standing::compare(&mut topology);
+    Ok(topology)
 }
 
 /// Evidence about one server's life.
@@ -402,7 +454,8 @@ fn survivor(server: &ServerConfig, snapshot: &Snapshot) -> Result<Survivor, Refu
             channels: replica.channels,
         });
     }
-    if replica.executed.is_none() {
+    // With GTIDs the sets decide.
+    if replica.executed.is_none() && !replica.gtid_position {
         return Err(Refusal::NoPosition { server: name() });
     }
     if facts.credentials_source.is_none() && facts.unfinished_replay.is_none() {
@@ -413,6 +466,7 @@ fn survivor(server: &ServerConfig, snapshot: &Snapshot) -> Result<Survivor, Refu
         address: server.address.clone(),
         facts: facts.clone(),
         replica: replica.clone(),
+        standing: None,
     })
 }
 

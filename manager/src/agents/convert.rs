@@ -214,6 +214,7 @@ pub(super) fn replica(wire: v1::ReplicaStatus) -> Converted<Replica> {
         delay_s: wire.delay_s,
         gtid_position: wire.gtid_position,
         gtid_executed: wire.gtid_executed,
+        gtid_received: wire.gtid_received,
         source_server_id: wire.source_server_id,
         source_uuid: wire.source_uuid,
         channels: wire.channels,

@@ -10,7 +10,7 @@ use tonic::{Response, Status, Streaming};
 use super::client::{AgentClient, Result, unary, wire_context};
 use super::convert::{self, BadAnswer, to_wire};
 use super::stream::{self, SegmentOutcome, Step};
-use super::values::{Context, HeldEvent, Logs, SegmentRef};
+use super::values::{Context, GtidPlace, HeldEvent, Logs, SegmentRef};
 use crate::config::AgentEndpoint;
 use crate::facts::LogSurvey;
 
@@ -38,6 +38,36 @@ impl AgentClient {
         };
         let answer = unary(self.name(), CALL, limit, self.logs().survey_logs(request)).await?;
         convert::survey(answer).map_err(self.bad(CALL))
+    }
+
+    /// Where a server stands that has the GTIDs `held`, and what the log has ever held. `owner` has executed the GTIDs `of_owner`
+    /// and received up to `latest`; for a binary log both are of no use. Reads only.
+    ///
+    /// # Errors
+    /// See [`AgentCallError`].
+    pub async fn locate_gtids(
+        &self,
+        cluster: &str,
+        (owner, logs): (&str, Logs),
+        held: &str,
+        of_owner: &str,
+        latest: Option<&BinlogPosition>,
+        limit: Duration,
+    ) -> Result<GtidPlace> {
+        const CALL: &str = "LocateGtids";
+        let request = v1::LocateGtidsRequest {
+            cluster: cluster.to_owned(),
+            server: owner.to_owned(),
+            kind: wire_logs(logs).into(),
+            held: held.to_owned(),
+            owner: of_owner.to_owned(),
+            latest: latest.map(to_wire),
+        };
+        let answer = unary(self.name(), CALL, limit, self.logs().locate_gtids(request)).await?;
+        Ok(GtidPlace {
+            place: convert::position("place", answer.place).map_err(self.bad(CALL))?,
+            ever_held: answer.ever_held,
+        })
     }
 
     /// The event nearest before a position, if the provider holds one in that file. Reads only.

@@ -10,6 +10,7 @@ use super::convert::{self, BadAnswer, to_wire};
 use super::stream::{self, Step};
 use super::values::{Applied, Context, Promoted, Repointed, StoppedReceiver};
 use crate::facts::{Identity, Replica};
+use crate::topology::Standing;
 
 impl AgentClient {
     /// Stops the receiver. Idempotent.
@@ -49,7 +50,7 @@ impl AgentClient {
         server: &str,
         segment_ids: Vec<String>,
         until: &BinlogPosition,
-        source: &Identity,
+        (source, standing): (&Identity, Option<&Standing>),
         stall: Duration,
     ) -> Result<Applied> {
         const CALL: &str = "ApplyLogs";
@@ -60,6 +61,10 @@ impl AgentClient {
             segment_ids,
             until: Some(to_wire(until)),
             source: Some(wire_source(source)),
+            standing: standing.map(|standing| v1::GtidStanding {
+                gtids: standing.gtids.clone(),
+                position: Some(to_wire(&standing.position)),
+            }),
         };
         let mut client = self.replication();
         let mut last = None;

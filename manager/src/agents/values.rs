@@ -91,6 +91,15 @@ pub struct HeldEvent {
     pub sha256: String,
 }
 
+/// Where a server stands by its GTIDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GtidPlace {
+    /// The last place before which it has every transaction; absent if the log cannot tell.
+    pub place: Option<BinlogPosition>,
+    /// Every GTID that the log has ever held, if it says so.
+    pub ever_held: Option<String>,
+}
+
 /// A stopped receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoppedReceiver {

@@ -9,18 +9,20 @@
 //! 6. the first that is fit;
 //! 7. nobody.
 //!
-//! "First" is configured order; "latest" are those that received most. `Differs from MHA:` positions are compared by
+//! "First" is configured order; "latest" are those that received most: by GTIDs where all survivors follow them ([`sets`]), else by
+//! position. `Differs from MHA:` positions are compared by
 //! number, not by text (999999 comes before 1000000), and a rotation alone is no delay ([`unfit`]); a stopped applier with an error, filters and errant transactions
 //! make a server unfit, where MHA would elect it and fail or lose data; so does a delay on purpose, unless the operator names the
 //! server, where MHA does not look at it.
 
+mod sets;
 mod unfit;
 
 use std::fmt;
 
-use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use sets::{errant_gtids, has_unexplained};
 pub use unfit::Unfit;
 pub(crate) use unfit::major_version;
 
@@ -100,19 +102,39 @@ pub struct Election {
     pub losers: Vec<(String, Lost)>,
     /// Survivors that received most, in configured order.
     pub latest: Vec<String>,
+    /// What each survivor had received, if GTIDs decided who received most; empty if positions did.
+    #[serde(default)]
+    pub received: Vec<(String, String)>,
 }
 
 /// Elects among the survivors.
 ///
 /// # Errors
-/// [`Refusal::ForcedUnfit`] or [`Refusal::NoCandidate`], with all reasons.
+/// [`Refusal::ForcedUnfit`] or [`Refusal::NoCandidate`], with all reasons; [`Refusal::TwoLeaders`], whoever is wanted.
 pub fn elect(
     config: &ClusterConfig,
     topology: &Topology,
     forced: Option<&str>,
 ) -> Result<Election, Refusal> {
-    let candidates = candidates(config, topology);
-    decide(&candidates, &config.failover, forced)
+    let received = sets::received(topology);
+    let by_gtids = match &received {
+        Some(received) => sets::latest(topology, received)?,
+        None => None,
+    };
+    let mut candidates = candidates(config, topology);
+    if let Some(is_latest) = &by_gtids {
+        for (candidate, is_latest) in candidates.iter_mut().zip(is_latest) {
+            candidate.is_latest = *is_latest;
+        }
+    }
+    let mut election = decide(&candidates, &config.failover, forced)?;
+    if let (Some(received), Some(_)) = (received, by_gtids) {
+        let names = candidates.iter().map(|c| c.server.clone());
+        election.received = names
+            .zip(received.iter().map(ToString::to_string))
+            .collect();
+    }
+    Ok(election)
 }
 
 /// No election: an earlier run has decided.
@@ -123,6 +145,7 @@ pub fn decided_before(winner: &str) -> Election {
         rule: Rule::AlreadyPromoted,
         losers: Vec::new(),
         latest: Vec::new(),
+        received: Vec::new(),
     }
 }
 
@@ -131,7 +154,8 @@ pub fn decided_before(winner: &str) -> Election {
 pub(crate) struct Candidate {
     pub(crate) server: String,
     pub(crate) candidacy: Candidacy,
-    pub(crate) read: Option<BinlogPosition>,
+    /// Nobody received more.
+    pub(crate) is_latest: bool,
     pub(crate) unfit: Vec<Unfit>,
 }
 
@@ -154,7 +178,7 @@ fn candidates(config: &ClusterConfig, topology: &Topology) -> Vec<Candidate> {
         .map(|s| Candidate {
             server: s.server.clone(),
             candidacy: candidacy(s),
-            read: s.replica.read.clone(),
+            is_latest: latest.is_some() && s.replica.read.as_ref() == latest,
             unfit: unfit::reasons(s, candidacy(s), latest, topology, &config.failover),
         })
         .collect()
@@ -165,8 +189,7 @@ pub(crate) fn decide(
     policy: &FailoverPolicy,
     forced: Option<&str>,
 ) -> Result<Election, Refusal> {
-    let newest = candidates.iter().filter_map(|c| c.read.as_ref()).max();
-    let is_latest = |c: &Candidate| newest.is_some() && c.read.as_ref() == newest;
+    let is_latest = |c: &Candidate| c.is_latest;
     let fit = |c: &Candidate| c.unfit.is_empty();
     let preferred = |c: &Candidate| c.candidacy == Candidacy::Preferred;
     let first = |test: &dyn Fn(&Candidate) -> bool| candidates.iter().find(|c| test(c));
@@ -224,6 +247,7 @@ pub(crate) fn decide(
             .filter(|c| is_latest(c))
             .map(|c| c.server.clone())
             .collect(),
+        received: Vec::new(),
     })
 }
 

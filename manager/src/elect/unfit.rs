@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use binlog_core::{BinlogPosition, GtidSet, MariaDbGtidPos};
+use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
+use super::sets;
 use crate::config::{Candidacy, FailoverPolicy};
 use crate::facts::{Flavor, ThreadError};
 use crate::topology::{Survivor, Topology};
@@ -231,40 +232,8 @@ fn errant(survivor: &Survivor, topology: &Topology) -> Option<Unfit> {
         return None;
     }
     let gtids = match topology.identity.flavor {
-        Flavor::Mysql => errant_mysql(survivor, topology)?,
-        Flavor::MariaDb => errant_mariadb(survivor)?,
+        Flavor::Mysql => sets::errant(survivor, topology)?.to_string(),
+        Flavor::MariaDb => sets::errant_mariadb(survivor)?,
     };
     (!gtids.is_empty()).then_some(Unfit::Errant { gtids })
-}
-
-/// Own transactions (by UUID) that no other survivor has.
-fn errant_mysql(survivor: &Survivor, topology: &Topology) -> Option<String> {
-    let own: GtidSet = survivor.replica.gtid_executed.parse().ok()?;
-    let uuid = &survivor.facts.identity.as_ref()?.server_uuid;
-    let all_of_it: GtidSet = format!("{uuid}:1-{}", i64::MAX - 1).parse().ok()?;
-    let others = topology
-        .survivors
-        .iter()
-        .filter(|other| other.server != survivor.server)
-        .filter_map(|other| other.replica.gtid_executed.parse::<GtidSet>().ok())
-        .reduce(|a, b| a.union(&b))?;
-    Some(own.intersection(&all_of_it).subtract(&others).to_string())
-}
-
-/// Own writes (by server id) beyond what replication brought to their domain.
-fn errant_mariadb(survivor: &Survivor) -> Option<String> {
-    let replicated: MariaDbGtidPos = survivor.replica.gtid_executed.parse().ok()?;
-    let written: MariaDbGtidPos = survivor.facts.binlog.as_ref()?.gtid_executed.parse().ok()?;
-    let own_id = survivor.facts.identity.as_ref()?.server_id;
-    let errant: Vec<String> = written
-        .iter()
-        .filter(|g| g.server_id == own_id)
-        .filter(|g| {
-            replicated
-                .get(g.domain_id)
-                .is_some_and(|r| g.seq_no > r.seq_no)
-        })
-        .map(|g| g.to_string())
-        .collect();
-    Some(errant.join(","))
 }

@@ -10,6 +10,7 @@ use crate::agents::{AgentCallError, HeldEvent, Logs, Primary, SegmentOutcome, Se
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
 use crate::plan::{Act, PieceId, Source};
+use crate::topology::Standing;
 
 type Result<T> = std::result::Result<T, StepError>;
 
@@ -107,12 +108,13 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             server,
             from,
         } => pull(run, *piece, server, from).await,
-        Act::Drain { server, until } => apply(run, server, &[], until).await,
+        Act::Drain { server, until } => apply(run, server, &[], until, None).await,
         Act::Apply {
             server,
             pieces,
             until,
-        } => apply(run, server, pieces, until).await,
+            standing,
+        } => apply(run, server, pieces, until, standing.as_ref()).await,
         Act::Promote {
             server,
             executed_at_least,
@@ -354,6 +356,7 @@ async fn apply(
     server: &str,
     pieces: &[PieceId],
     until: &binlog_core::BinlogPosition,
+    standing: Option<&Standing>,
 ) -> Result<StepOutcome> {
     let segments = pieces
         .iter()
@@ -369,7 +372,7 @@ async fn apply(
                 server,
                 segments.clone(),
                 until,
-                &run.identity,
+                (&run.identity, standing),
                 stall,
             )
             .await;

@@ -7,6 +7,7 @@ mod earlier;
 mod error;
 mod freeze;
 mod permit;
+mod places;
 mod prepare;
 mod recover;
 mod survey;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, survey};
+use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, places, survey};
 use crate::config::{ClusterConfig, ServerConfig, UnreachableLog};
 use crate::elect;
 use crate::execute;
@@ -59,6 +59,8 @@ pub(super) async fn prepare(
         let seen = snapshot.claims.iter().map(StoredClaim::seen);
         record::of_record(&config.manager_name, all, seen)?
     };
+    let mut topology = topology;
+    places::find(config, &agents, &mut topology).await?;
     let election = match &promoted {
         Some(earlier) => elect::decided_before(&earlier.server),
         None => elect::elect(config, &topology, forced)?,
@@ -89,7 +91,8 @@ pub(super) async fn once_more(
     request: &Request,
     prepared: Prepared,
 ) -> Result<Prepared, FailoverError> {
-    let (_, topology, promoted) = look(config, dead, request, &prepared.agents).await?;
+    let (_, mut topology, promoted) = look(config, dead, request, &prepared.agents).await?;
+    places::find(config, &prepared.agents, &mut topology).await?;
     let election = match &promoted {
         Some(earlier) => elect::decided_before(&earlier.server),
         None => elect::elect(config, &topology, forced)?,
@@ -217,10 +220,12 @@ pub(super) async fn dry_plan(
     prepared: &Prepared,
     request: &Request,
 ) -> Result<(Holdings, Plan), FailoverError> {
-    let topology = &prepared.topology;
-    let holdings = survey::survey(config, &prepared.agents, topology, request.accept_loss)
+    let mut topology = prepared.topology.clone();
+    let holdings = survey::survey(config, &prepared.agents, &topology, request.accept_loss)
         .await
         .map_err(FailoverError::Undone)?;
+    places::move_on(config, &prepared.agents, &mut topology, &holdings).await;
+    let topology = &topology;
     let promoted = prepared.promoted.as_ref();
     // Who knows of a lease is seen when the cluster is claimed.
     let lease = (false, [].as_slice());

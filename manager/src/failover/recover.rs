@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{FailoverError, Prepared, Request, StopReason, freeze, make_plan, survey, undo};
+use super::{
+    FailoverError, Prepared, Request, StopReason, freeze, make_plan, places, survey, undo,
+};
 use crate::config::{ServerConfig, UnreachableLog};
 use crate::elect::{self, Election};
 use crate::execute::{Claimed, Run, StepError, StepResult, StepResults, unix_ms};
@@ -73,7 +75,7 @@ pub(super) async fn recover(
     let no_lease = say_fence(run, dead, request, claimed, &frozen, report);
     report.remarks(frozen.remarks);
     let held = frozen.dead_answers;
-    let topology = frozen.topology;
+    let mut topology = frozen.topology;
     if frozen.fence == Fence::Unconfirmed {
         if let Err(refusal) = freeze::majority(&run.config, dead, granting, request) {
             return stop(run, &topology, held, promoted, refusal.into()).await;
@@ -94,6 +96,9 @@ pub(super) async fn recover(
         }
     }
     (run.narrator)(Phase::LatestReplicas.heading());
+    if let Err(refusal) = places::find(&run.config, &run.agents, &mut topology).await {
+        return stop(run, &topology, held, promoted, refusal.into()).await;
+    }
     let surveyed = survey::survey(&run.config, &run.agents, &topology, request.accept_loss).await;
     let holdings = match surveyed {
         Ok(holdings) => holdings,
@@ -108,6 +113,12 @@ pub(super) async fn recover(
             why: why.clone(),
         };
         return stop(run, &topology, held, promoted, refusal.into()).await;
+    }
+    places::move_on(&run.config, &run.agents, &mut topology, &holdings).await;
+    for survivor in &topology.survivors {
+        if let Some(standing) = &survivor.standing {
+            report.remarks(vec![format!("{}: {standing}", survivor.server)]);
+        }
     }
     let mut attempt = Attempt {
         run,

@@ -24,7 +24,7 @@ use crate::agents::{Logs, Promoted};
 use crate::elect::Election;
 use crate::facts::LogSurvey;
 use crate::hooks::HookCall;
-use crate::topology::Topology;
+use crate::topology::{Standing, Topology, standing};
 
 /// What is known of the dead primary's own log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +115,8 @@ pub struct AlreadyPromoted {
 #[serde(tag = "plan_error", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PlanError {
-    /// No survivor reports an executed position.
-    #[error("no survivor reports an executed position in the dead primary's log")]
+    /// A survivor stands at no known position.
+    #[error("a survivor stands at no known position in the dead primary's log")]
     NoPosition,
     /// A part of the stream is known to exist and nobody holds it.
     #[error("no provider holds {range}, which {needed_by} lacks; held are: {held}")]
@@ -177,6 +177,9 @@ pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
     {
         let end = frontier.end;
         return Err(PlanError::Unread { server, read, end });
+    }
+    if standing::unplaced(findings.topology).next().is_some() {
+        return Err(PlanError::NoPosition);
     }
     let pieces = cover::cover(findings.topology, findings.holdings, &frontier)?;
     let steps = Builder {
@@ -417,9 +420,15 @@ impl Builder<'_> {
                 server: target.server.clone(),
                 pieces,
                 until: self.frontier.end.clone(),
+                standing: self.standing(&target.server),
             },
             after,
         )
+    }
+
+    fn standing(&self, server: &str) -> Option<Standing> {
+        let mut survivors = self.findings.topology.survivors.iter();
+        survivors.find(|s| s.server == server)?.standing.clone()
     }
 
     /// Every meeting point of two providers: neighbouring pieces, and a survivor's own relay log with what follows it.

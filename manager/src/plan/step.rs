@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cover::PieceId;
 use crate::agents::Logs;
 use crate::hooks::HookCall;
+use crate::topology::Standing;
 
 /// Number of a step within its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,6 +130,9 @@ pub enum Act {
         pieces: Vec<PieceId>,
         /// Executed position to reach.
         until: BinlogPosition,
+        /// Where its GTIDs have it stand, if its status shows another place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        standing: Option<Standing>,
     },
     /// Make the new primary no replica any more.
     Promote {
@@ -334,6 +338,7 @@ impl fmt::Display for Act {
                 server,
                 pieces,
                 until,
+                ..
             } => {
                 if pieces.is_empty() {
                     return write!(f, "bring {server} to {until} from what it received");

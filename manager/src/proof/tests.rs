@@ -48,6 +48,7 @@ fn survivor(n: u32, executed: &str, received: &[Manifest]) -> SurvivorEvidence {
         executed: Some(at(executed)),
         gtid: String::new(),
         own_uuid: uuid(n),
+        errant: String::new(),
         received: received.to_vec(),
     }
 }
@@ -260,6 +261,19 @@ fn what_is_no_flaw() {
         ("own transactions of a survivor", |e| {
             for s in &mut e.survivors {
                 s.gtid = format!("{}:1-5,{}:1-2", uuid(1), s.own_uuid);
+            }
+        }),
+        ("tagged transactions of a survivor", |e| {
+            for s in &mut e.survivors {
+                s.gtid = format!("{}:1-5,{}:app:1-2", uuid(1), s.own_uuid);
+            }
+        }),
+        ("transactions that the primary never had", |e| {
+            let first = e.survivors.first_mut().unwrap();
+            first.gtid = format!("{}:1-5,{}:1", uuid(1), uuid(99));
+            first.errant = format!("{}:1", uuid(99));
+            for s in e.survivors.iter_mut().skip(1) {
+                s.gtid = format!("{}:1-5", uuid(1));
             }
         }),
         ("MariaDB relay logs lack Annotate_rows", |e| {

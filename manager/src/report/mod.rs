@@ -16,7 +16,7 @@ pub use save::save;
 pub use text::render;
 
 use crate::config::ClusterConfig;
-use crate::elect::Election;
+use crate::elect::{self, Election};
 use crate::execute::{Run, StepResult, StepResults, StepTiming, unix_ms};
 use crate::exit_code::ExitCode;
 use crate::failover::{FailoverError, Request};
@@ -567,16 +567,18 @@ impl Seen {
             .iter()
             .map(|target| {
                 let at = executed.get(&target.server);
+                let mut survivors = topology.survivors.iter();
+                let survivor = survivors.find(|s| s.server == target.server);
                 SurvivorEvidence {
                     server: target.server.clone(),
                     executed: at.map(|(position, _)| position.clone()),
                     gtid: at.map(|(_, gtid)| gtid.clone()).unwrap_or_default(),
-                    own_uuid: topology
-                        .survivors
-                        .iter()
-                        .find(|s| s.server == target.server)
+                    own_uuid: survivor
                         .and_then(|s| s.facts.identity.as_ref())
                         .map(|i| i.server_uuid.clone())
+                        .unwrap_or_default(),
+                    errant: survivor
+                        .map(|s| elect::errant_gtids(s, topology))
                         .unwrap_or_default(),
                     received: received.remove(&target.server).unwrap_or_default(),
                 }

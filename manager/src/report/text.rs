@@ -121,6 +121,14 @@ fn election(out: &mut String, report: &Report) -> std::fmt::Result {
     for (server, lost) in &election.losers {
         writeln!(out, "  not {server}: {lost}")?;
     }
+    for (server, gtids) in &election.received {
+        let latest = if election.latest.contains(server) {
+            "received most"
+        } else {
+            "received"
+        };
+        writeln!(out, "  by GTIDs {server} had {latest}: {gtids}")?;
+    }
     if !report.replicas.is_empty() {
         writeln!(out, "Replicas of it: {}", report.replicas.join(", "))?;
     }

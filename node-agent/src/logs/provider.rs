@@ -6,8 +6,8 @@
 //! All functions here block on the disk.
 
 use binlog_core::{
-    BinaryLogs, BinlogPosition, CutPlan, EventDigest, Located, LogError, RelayLogs, ServerId,
-    StreamRange, Survey,
+    BinaryLogs, BinlogPosition, CutPlan, EventDigest, GtidState, Located, LogError, RelayLogs,
+    ServerId, StreamRange, Survey,
 };
 
 use super::LogsError;
@@ -97,6 +97,28 @@ impl RelayProvider {
     /// See [`LogError`].
     pub fn locate(&self, target: &BinlogPosition) -> Result<Located, LogError> {
         self.first_that_holds(|logs| logs.locate(target))
+    }
+
+    /// Where a server that has `held` stands, if the one whose logs these are has executed `owner`; `None` if no set can tell.
+    ///
+    /// # Errors
+    /// See [`LogError`].
+    pub fn place_of(
+        &self,
+        held: &GtidState,
+        owner: &GtidState,
+    ) -> Result<Option<BinlogPosition>, LogError> {
+        let mut first = None;
+        for logs in &self.sets {
+            match logs.place_of(held, owner) {
+                Ok(None) => {}
+                found @ Ok(Some(_)) => return found,
+                Err(error) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(None), Err)
     }
 
     /// The last event that ends at or before `before`.

@@ -110,6 +110,7 @@ impl From<&ReplicaStatus> for v1::ReplicaStatus {
             delay_s: u32::try_from(status.delay.as_secs()).unwrap_or(u32::MAX),
             gtid_position: status.follows_gtid(),
             gtid_executed: status.gtid_executed.clone(),
+            gtid_received: status.gtid_received.clone(),
             source_server_id: status.source_server_id,
             source_uuid: status.source_uuid.clone(),
             channels: status.channels,

@@ -23,7 +23,7 @@ use binlog_core::{BinlogPosition, MariaDbGtidPos, SegmentChain};
 use tokio::time::Instant;
 
 use super::channel::{
-    ChannelRecord, LOCAL_SOURCE_HOST, OriginalChannel, Phase, REPLAY_USER_PREFIX, Replay,
+    ChannelRecord, LOCAL_SOURCE_HOST, OriginalChannel, Phase, REPLAY_USER_PREFIX, Replay, Standing,
 };
 use super::halt::{Halted, halt};
 use super::local::{Control, Local, small};
@@ -47,6 +47,8 @@ pub struct ApplyRequest {
     pub until: BinlogPosition,
     /// Who the dead primary was.
     pub source: SourceIdentity,
+    /// What GTIDs mean in its log: those, and the place before which it holds no other transaction.
+    pub standing: Option<(String, BinlogPosition)>,
     /// Longest time without progress, for each wait.
     pub stall: Duration,
     /// Faults of the local source; empty except in tests.
@@ -119,14 +121,15 @@ pub async fn apply(
     on_progress: OnProgress<'_>,
 ) -> Result<ApplyOutcome, ReplicationError> {
     let mut control = local.control(request.stall).await?;
-    let status = revive::replica(local, &mut control).await?;
+    let mut status = revive::replica(local, &mut control).await?;
     let found = ChannelRecord::load(&local.state_folder)?;
     // An earlier try may have killed the applier: its error is ours then.
     let interrupted = found
         .as_ref()
         .is_some_and(|record| matches!(record.phase, Phase::Replaying | Phase::Repointing));
-    let record = ChannelRecord::adopt(found, &request.operation, &status);
+    let mut record = ChannelRecord::adopt(found, &request.operation, &status);
     let points_here = record.points_here(&status);
+    stand(local, &mut control, &mut record, request, &mut status).await?;
     let mut run = Apply {
         local,
         request,
@@ -162,6 +165,34 @@ pub async fn apply(
         Some(_) => run.nothing_left(drained).await,
         None => run.replay(drained, on_progress).await,
     }
+}
+
+/// Notes what the GTIDs of this server mean, durably: promotion and repoint look for it, too.
+async fn stand(
+    local: &Local,
+    control: &mut Control,
+    record: &mut ChannelRecord,
+    request: &ApplyRequest,
+    status: &mut ReplicaStatus,
+) -> Result<(), ReplicationError> {
+    let source = match &record.original {
+        Some(original) => (original.host.clone(), original.port),
+        None => (status.source_host.clone(), status.source_port),
+    };
+    let standing = request.standing.as_ref().map(|(gtids, position)| Standing {
+        source_host: source.0,
+        source_port: source.1,
+        gtids: gtids.clone(),
+        position: position.clone(),
+    });
+    if record.standing != standing {
+        record.standing = standing;
+        record.store(&local.state_folder)?;
+    }
+    if record.standing.is_some() {
+        executed::correct(local, control, record, status).await?;
+    }
+    Ok(())
 }
 
 /// A channel that points at a local source without a record of its original must not become its own original.
@@ -249,14 +280,17 @@ impl Apply<'_> {
         let began = Instant::now();
         let drained = self.drain_now(on_progress).await;
         match drained {
-            Ok((files, received, drained)) => Ok(AfterDrain {
-                files,
-                received,
-                reached: has_reached(&drained.status, &self.request.until)
-                    .then_some(drained.status),
-                started: drained.started,
-                took: began.elapsed(),
-            }),
+            Ok((files, received, mut drained)) => {
+                let status = &mut drained.status;
+                executed::correct(self.local, &mut self.control, &self.record, status).await?;
+                Ok(AfterDrain {
+                    files,
+                    received,
+                    reached: has_reached(status, &self.request.until).then_some(drained.status),
+                    started: drained.started,
+                    took: began.elapsed(),
+                })
+            }
             Err(error) => {
                 // Left as it was found; the error that counts is the first one.
                 let deadline = self.deadline();

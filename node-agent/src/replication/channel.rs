@@ -57,6 +57,22 @@ pub struct ChannelRecord {
     pub replay: Option<Replay>,
     /// What was read before the channel was reset or repointed.
     pub evidence: Option<Evidence>,
+    /// Where the server stands by its GTIDs, if the operation found that out.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+}
+
+/// A server that has these GTIDs stands in the log of this source at this place, at least.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Host of the source whose log it is.
+    pub source_host: String,
+    /// Its port.
+    pub source_port: u16,
+    /// MySQL: a set; MariaDB: a position.
+    pub gtids: String,
+    /// Every transaction before this place is among them.
+    pub position: BinlogPosition,
 }
 
 /// Settings of a channel.
@@ -146,6 +162,7 @@ impl ChannelRecord {
             saved_globals: BTreeMap::new(),
             replay: None,
             evidence: None,
+            standing: None,
         }
     }
 
@@ -371,14 +388,14 @@ impl fmt::Debug for Replay {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::Secret;
     use crate::mysqld::Receiver;
     use crate::replication::credentials::FoundIn;
     use std::time::Duration;
 
-    fn status(host: &str, port: u16, user: &str) -> ReplicaStatus {
+    pub(in crate::replication) fn status(host: &str, port: u16, user: &str) -> ReplicaStatus {
         ReplicaStatus {
             channel: String::new(),
             channels: 1,
@@ -397,6 +414,7 @@ mod tests {
             auto_position: false,
             using_gtid: UsingGtid::SlavePos,
             gtid_executed: String::new(),
+            gtid_received: String::new(),
             source_server_id: 1,
             source_uuid: String::new(),
             seconds_behind: None,

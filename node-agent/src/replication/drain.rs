@@ -127,6 +127,7 @@ mod tests {
             auto_position: false,
             using_gtid: UsingGtid::No,
             gtid_executed: String::new(),
+            gtid_received: String::new(),
             source_server_id: 1,
             source_uuid: String::new(),
             seconds_behind: None,

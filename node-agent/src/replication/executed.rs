@@ -5,11 +5,13 @@
 //!   it means in the dead primary's coordinates.
 //! - MySQL killed inside CHANGE MASTER may find `relay-log.info` naming a relay log that is gone; its status then shows
 //!   no position. The table or file still holds it, or the record does, since no applier ran since.
+//! - With GTIDs a channel that was pointed elsewhere shows no position, or that of the head of a file, until something new comes.
+//!   What its GTIDs mean in the dead primary's log the operation has found out, and the record holds it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use binlog_core::{BinlogPosition, MariaDbGtidPos, RelayLogInfo, SegmentChain};
+use binlog_core::{BinlogPosition, GtidState, MariaDbGtidPos, RelayLogInfo, SegmentChain};
 
 use super::ReplicationError;
 use super::channel::{ChannelRecord, Replay};
@@ -29,6 +31,7 @@ pub(super) async fn correct(
     record: &ChannelRecord,
     status: &mut ReplicaStatus,
 ) -> Result<(), ReplicationError> {
+    by_standing(record, status);
     let Some(replay) = record.replay.as_ref() else {
         return Ok(());
     };
@@ -50,6 +53,28 @@ pub(super) async fn correct(
         status.executed = Some(later(status.executed.take(), told));
     }
     Ok(())
+}
+
+/// A server that has all GTIDs of a standing has executed up to its place.
+fn by_standing(record: &ChannelRecord, status: &mut ReplicaStatus) {
+    let Some(standing) = &record.standing else {
+        return;
+    };
+    let same_source = record.points_here(status)
+        || (standing.source_host == status.source_host
+            && standing.source_port == status.source_port);
+    // Sets have UUIDs, positions have not.
+    let mariadb = !standing.gtids.contains(':') && !status.gtid_executed.contains(':');
+    let has_them = match (
+        GtidState::parse(&status.gtid_executed, mariadb),
+        GtidState::parse(&standing.gtids, mariadb),
+    ) {
+        (Ok(own), Ok(required)) => own.covers(&required),
+        _ => false,
+    };
+    if same_source && has_them {
+        status.executed = Some(later(status.executed.take(), standing.position.clone()));
+    }
 }
 
 /// MariaDB: what a GTID position means in the segments of a replay; `None` if they cannot tell.
@@ -149,6 +174,7 @@ async fn from_file(state_folder: &Path) -> Result<Option<BinlogPosition>, Replic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::channel::Standing;
 
     #[test]
     fn the_later_position_counts() {
@@ -162,6 +188,71 @@ mod tests {
             later(Some(at("b.000002:4")), at("b.000001:9")),
             at("b.000002:4")
         );
+    }
+
+    #[test]
+    fn gtids_tell_where_a_channel_stands_that_shows_no_position() {
+        let at = |text: &str| -> BinlogPosition { text.parse().unwrap() };
+        let uuid = "11111111-1111-1111-1111-111111111111";
+        let set = |rest: &str| format!("{uuid}:{rest}");
+        let none = String::new;
+        let table = [
+            // GTIDs of the standing, of the server, what it shows, host, what counts.
+            (set("1-5"), set("1-5"), None, "db1", Some("b.000001:900")),
+            (
+                set("1-5"),
+                set("1-7"),
+                Some("b.000001:4"),
+                "db1",
+                Some("b.000001:900"),
+            ),
+            (
+                set("1-5"),
+                set("1-7"),
+                Some("b.000001:999"),
+                "db1",
+                Some("b.000001:999"),
+            ),
+            (
+                set("1-5"),
+                set("1-4"),
+                Some("b.000001:4"),
+                "db1",
+                Some("b.000001:4"),
+            ),
+            (set("1-5"), set("1-4"), None, "db1", None),
+            (set("1-5"), set("1-5"), None, "db9", None),
+            (none(), none(), None, "db1", Some("b.000001:900")),
+            (
+                "0-1-5".into(),
+                "0-1-5".into(),
+                None,
+                "db1",
+                Some("b.000001:900"),
+            ),
+            ("0-1-5".into(), "0-1-4".into(), None, "db1", None),
+            ("0-1-5".into(), none(), None, "db1", None),
+        ];
+        for (required, own, shown, host, expected) in table {
+            let record = ChannelRecord {
+                standing: Some(Standing {
+                    source_host: "db1".to_owned(),
+                    source_port: 3306,
+                    gtids: required.clone(),
+                    position: at("b.000001:900"),
+                }),
+                ..ChannelRecord::new("op")
+            };
+            let mut status = crate::replication::channel::tests::status(host, 3306, "repl");
+            status.gtid_executed.clone_from(&own);
+            status.executed = shown.map(at);
+            by_standing(&record, &mut status);
+            assert_eq!(
+                status.executed,
+                expected.map(at),
+                "{required} {own} {shown:?} {host}"
+            );
+        }
     }
 
     #[test]

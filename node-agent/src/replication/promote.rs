@@ -158,6 +158,7 @@ async fn conclude(
     record.phase = Phase::Promoted;
     record.original = None;
     record.replay = None;
+    record.standing = None;
     record.store(&local.state_folder)?;
     Ok(Promoted {
         position: own.position,

@@ -124,6 +124,7 @@ fn shown(
         auto_position: original.auto_position,
         using_gtid: original.using_gtid,
         gtid_executed,
+        gtid_received: String::new(),
         source_server_id: 0,
         source_uuid: String::new(),
         seconds_behind: None,

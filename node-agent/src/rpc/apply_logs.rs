@@ -24,6 +24,13 @@ pub(super) async fn handle(
     let request = request.into_inner();
     let until: BinlogPosition = convert(request.until, "until")?;
     let source = identity(required(request.source, "source")?)?;
+    let standing = match request.standing {
+        None => None,
+        Some(standing) => Some((
+            standing.gtids,
+            convert(standing.position, "standing.position")?,
+        )),
+    };
     let ids = request
         .segment_ids
         .iter()
@@ -45,6 +52,7 @@ pub(super) async fn handle(
                 segments: segments(&work, ids).await?,
                 until,
                 source,
+                standing,
                 stall: work.context.deadline,
                 faults: work.agent.config.replay_faults.clone(),
             };

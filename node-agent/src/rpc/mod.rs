@@ -32,6 +32,7 @@ mod generate_diff_relay_logs;
 mod get_address;
 mod get_agent_info;
 mod hold_down;
+mod locate_gtids;
 mod make_writable;
 mod observe_server;
 mod probe_server;
@@ -127,6 +128,7 @@ service! {
 
         survey_logs: SurveyLogsRequest => v1::SurveyLogsResponse;
         find_relay_logs: FindRelayLogsRequest => v1::FindRelayLogsResponse;
+        locate_gtids: LocateGtidsRequest => v1::LocateGtidsResponse;
         describe_event: DescribeEventRequest => v1::DescribeEventResponse;
         save_binary_logs: SaveBinaryLogsRequest => Self::SaveBinaryLogsStream;
         generate_diff_relay_logs: GenerateDiffRelayLogsRequest => Self::GenerateDiffRelayLogsStream;

@@ -225,6 +225,7 @@ impl ByHand<'_> {
             segments,
             until,
             source,
+            standing: None,
             stall: self.request.stall,
             faults: FaultPlan::default(),
         };

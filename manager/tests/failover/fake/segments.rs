@@ -138,6 +138,13 @@ impl v1::log_service_server::LogService for FakeAgent {
         Err(Status::unimplemented("not asked by a failover"))
     }
 
+    async fn locate_gtids(
+        &self,
+        _: Request<v1::LocateGtidsRequest>,
+    ) -> Result<Response<v1::LocateGtidsResponse>, Status> {
+        Err(Status::unimplemented("the fake servers have no GTIDs"))
+    }
+
     async fn describe_event(
         &self,
         request: Request<v1::DescribeEventRequest>,

@@ -136,6 +136,7 @@ macro_rules! service {
 service! {
     survey_logs: SurveyLogsRequest => v1::SurveyLogsResponse;
     find_relay_logs: FindRelayLogsRequest => v1::FindRelayLogsResponse;
+    locate_gtids: LocateGtidsRequest => v1::LocateGtidsResponse;
     describe_event: DescribeEventRequest => v1::DescribeEventResponse;
     save_binary_logs: SaveBinaryLogsRequest => Self::SaveBinaryLogsStream;
     generate_diff_relay_logs: GenerateDiffRelayLogsRequest => Self::GenerateDiffRelayLogsStream;
