@@ -68,8 +68,15 @@ struct Settings {
 impl Before {
     /// Reads them.
     pub async fn read(cluster: &Cluster) -> Result<Self, SandboxError> {
+        Self::of_replicas(cluster.replicas()).await
+    }
+
+    /// The same of these replicas alone.
+    pub async fn of_replicas(
+        replicas: impl Iterator<Item = &Server>,
+    ) -> Result<Self, SandboxError> {
         let mut servers = BTreeMap::new();
-        for server in cluster.replicas() {
+        for server in replicas {
             let status = replica::must_status(server).await?;
             servers.insert(
                 server.name().to_owned(),

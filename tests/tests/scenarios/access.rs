@@ -181,6 +181,7 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
                 segment_ids: Vec::new(),
                 until: position(120),
                 source,
+                standing: None,
             };
             Answer::of_stream(replication.apply_logs(request).await).await
         }

@@ -1,5 +1,5 @@
 //! Transactions that one replica alone has, where GTIDs decide: its server does not become the primary, and if that is so of all
-//! of them, nobody does.
+//! of them, nobody does. Two replicas of which each has what the other lacks are two histories: the run stops and shows both.
 
 use manager::elect::{Lost, Unfit};
 use tests::sandbox::deployment::server_name;
@@ -85,6 +85,73 @@ async fn nobody_is_left(kind: ServerKind) -> Result<(), Failure> {
         )?;
     }
     Ok(())
+}
+
+/// A transaction of this GTID that changes nothing.
+async fn write_as(server: &Server, gtid: &str) -> Result<(), SandboxError> {
+    let next = format!("SET GTID_NEXT='{gtid}'");
+    server
+        .exec_all(&[&next, "BEGIN", "COMMIT", "SET GTID_NEXT='AUTOMATIC'"])
+        .await
+}
+
+/// One replica received more; the other has a transaction under the primary's name that the primary never wrote.
+async fn two_leaders(kind: ServerKind) -> Result<(), Failure> {
+    let scene = scene(kind).await?;
+    let other = scene.cluster.server(2);
+    let alone = if kind.is_mariadb() {
+        // Where the latest stands, by another server's number.
+        let latest = scene
+            .cluster
+            .server(1)
+            .value("SELECT @@gtid_slave_pos")
+            .await?;
+        let number = latest.rsplit('-').next().unwrap_or_default().to_owned();
+        let gtid = format!("0-77-{number}");
+        let set = format!("SET GLOBAL gtid_slave_pos='{gtid}'");
+        other.exec_all(&["STOP SLAVE", &set]).await?;
+        gtid
+    } else {
+        let uuid = scene
+            .cluster
+            .primary()
+            .value("SELECT @@server_uuid")
+            .await?;
+        write_as(other, &format!("{uuid}:4711")).await?;
+        format!("{uuid}:4711")
+    };
+    let before = Before::read(&scene.cluster).await?;
+    scene.cluster.crash(0)?;
+    let run = scene.mha()?.failover(scene.cluster.primary(), &[]).await?;
+    expect(run.finished.code == Some(12), "exit code", 12, run.text())?;
+    let sets = [
+        alone.as_str(),
+        "have both received transactions that the other lacks",
+    ];
+    for text in sets {
+        expect(run.mentions(text), "what was printed", text, run.text())?;
+    }
+    for server in scene.cluster.replicas() {
+        expect(
+            run.mentions(&server_name(server)),
+            "what was printed",
+            server.name(),
+            run.text(),
+        )?;
+        before.channel_is_as_it_was(server).await?;
+        before.position_is_as_it_was(server).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_of_mysql_9_7() -> Result<(), Failure> {
+    two_leaders(ServerKind::MySql97).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_leaders_of_mariadb_10_11() -> Result<(), Failure> {
+    two_leaders(ServerKind::MariaDb1011).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,6 +95,7 @@ fn evidence(form: Form, ended: &Ended) -> Result<(Evidence, PathBuf), Failure> {
             executed: positions.executed_after.clone(),
             gtid: positions.gtid_after.clone(),
             own_uuid: String::new(),
+            errant: String::new(),
             received: vec![manifest.clone()],
         })
         .collect();
