@@ -70,6 +70,18 @@ fn build() -> Result<Binaries, SandboxError> {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
+    // What cargo tells the program that it runs is not for the cargo that this program runs: build scripts that look at it
+    // (ring's does) would run again, and all that depends on them would be built again, here and at the next build outside.
+    for (name, _) in std::env::vars_os() {
+        let of_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        });
+        if of_package || name == "OUT_DIR" {
+            command.env_remove(name);
+        }
+    }
     let started = std::time::Instant::now();
     super::progress("building mha-manager and mha-node-agent");
     let text = tool::run(command, None, Duration::from_secs(1800))?;
