@@ -323,6 +323,7 @@ impl<'a> Stage<'a> {
             .map_err(|error| failed("connect", &error.to_string()))
     }
 
+    /// As a manager of another name than the one whose commands ran before, which runs no more.
     async fn claim(&self, channel: &Channel, epoch: u64, operation: &str) -> Told {
         EpochServiceClient::new(channel.clone())
             .claim_epoch(v1::ClaimEpochRequest {
@@ -330,7 +331,7 @@ impl<'a> Stage<'a> {
                 epoch,
                 operation: operation.to_owned(),
                 manager: "m1".to_owned(),
-                take_over: false,
+                take_over: true,
             })
             .await
             .map(drop)
