@@ -5,7 +5,8 @@
 
 use binlog_core::GtidState;
 
-use crate::agents::{AgentCallError, AgentClient, GtidPlace, Logs};
+use super::survey::client_of;
+use crate::agents::{AgentCallError, GtidPlace, Logs};
 use crate::config::ClusterConfig;
 use crate::elect;
 use crate::execute::again;
@@ -168,13 +169,4 @@ fn told(server: &str, asked: Result<GtidPlace, AgentCallError>) -> Option<GtidPl
             tracing::warn!(%server, error = %chain(error), "the logs were not searched for GTIDs");
         })
         .ok()
-}
-
-fn client_of<'a>(
-    config: &ClusterConfig,
-    agents: &'a Agents,
-    server: &str,
-) -> Option<&'a AgentClient> {
-    let server = config.servers.iter().find(|s| s.name == server)?;
-    agents.of(server)
 }

@@ -161,7 +161,8 @@ async fn ask_dead(
     }
 }
 
-fn client_of<'a>(
+/// The agent of a server, if it answers.
+pub(super) fn client_of<'a>(
     config: &ClusterConfig,
     agents: &'a Agents,
     server: &str,
