@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use binlog_core::{LogError, RelayFileName};
 use nix::errno::Errno;
+use tokio::sync::Notify;
 
 use crate::config::RelayKeep;
 use crate::replication::ProtectRelayLogs;
@@ -95,6 +96,8 @@ pub struct RelayKeeper {
     copies_folder: PathBuf,
     limits: RelayKeep,
     inner: Mutex<Inner>,
+    /// Wakes the loop of [`watch`] when the place becomes known or another: what lies there may be purged any moment.
+    relocated: Notify,
 }
 
 #[derive(Debug)]
@@ -136,12 +139,22 @@ impl RelayKeeper {
                 copies: HashMap::new(),
                 link,
             }),
+            relocated: Notify::new(),
         })
     }
 
     /// Tells where the relay logs are.
     pub fn learn_location(&self, location: RelayLocation) {
-        self.lock().location = Some(location);
+        let before = self.lock().location.replace(location.clone());
+        if before != Some(location) {
+            self.relocated.notify_one();
+        }
+    }
+
+    /// Returns once [`learn_location`](Self::learn_location) has told another place than before, also if that was before this call. One
+    /// loop may wait.
+    async fn relocated(&self) {
+        self.relocated.notified().await;
     }
 
     /// Tells what the channel reads from, by an answer to a question that was sent at `asked`.

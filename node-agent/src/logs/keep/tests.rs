@@ -462,3 +462,34 @@ async fn the_watch_catches_a_file_that_lives_only_shortly() {
     stop.cancel();
     watching.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_looked_at_as_soon_as_it_is_known() {
+    let state = tempfile::tempdir().unwrap();
+    let keeper = std::sync::Arc::new(RelayKeeper::open(state.path(), LIMITS).unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let watching = tokio::spawn(watch::run(
+        std::sync::Arc::clone(&keeper),
+        "db1:3306".to_owned(),
+        stop.clone(),
+    ));
+    // All there at once: a deleted file's inode may come back as another's.
+    let servers: [Server; 10] = std::array::from_fn(|_| Server::new());
+    let began = Instant::now();
+    for server in &servers {
+        server.write(1, "there before anybody knew the place");
+        keeper.learn_location(RelayLocation::new(&server.path("relay-bin"), None).unwrap());
+        while server.kept_files() == 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "never kept");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // The tick alone would need a second for each.
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    stop.cancel();
+    watching.await.unwrap();
+}

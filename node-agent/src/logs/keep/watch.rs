@@ -1,7 +1,8 @@
 //! The loop that sees new relay logs as they appear.
 //!
 //! inotify wakes it within a millisecond of a file's creation, so that even a relay log that the applier is through
-//! with at once is caught; a slow tick does what needs no hurry (copies, limits, a directory that was not there yet).
+//! with at once is caught, and learning where the relay logs are wakes it too; a slow tick does what needs no hurry
+//! (copies, limits, a directory that was not there yet).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub async fn run(keeper: Arc<RelayKeeper>, server: String, stop: CancellationTok
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => ticks = ticks.wrapping_add(1),
+            () = keeper.relocated() => {}
             () = woken(watched.as_ref().map(|(_, watcher)| watcher)) => {}
         }
     }
