@@ -1,7 +1,5 @@
 //! The virtual IP in a failover: down at the old primary, up at the new one, and what a failure of either means.
 
-use std::time::Duration;
-
 use manager::journal::{self, Record, StepOutcome};
 use manager::plan::Act;
 use manager::report::Report;
@@ -120,9 +118,7 @@ async fn an_address_that_stays_up_at_a_fenced_server_is_taken_with_a_remark() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_does_not_answer_is_not_taken_for_fenced() {
     let cluster = cluster().await;
-    cluster.agents[0].abort();
-    // Its connections end with it.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    cluster.lose_agent(0).await;
     let report = cluster.run(&cluster.request()).await;
     assert!([0, 10].contains(&report.exit_code), "{}", report.summary);
     assert_eq!(cluster.called("DropAddress"), 0);

@@ -110,6 +110,15 @@ impl Cluster {
         report
     }
 
+    /// Ends an agent; nobody listens at its address any more.
+    pub(crate) async fn lose_agent(&self, number: usize) {
+        let agent = &self.agents[number];
+        agent.abort();
+        while !agent.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The writer thread lets go of a journal a moment after its run has ended; a process would be gone.
     pub(crate) async fn until_unlocked(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -133,6 +142,15 @@ impl Cluster {
 
     pub(crate) fn called(&self, call: &str) -> usize {
         self.calls().iter().filter(|c| c.starts_with(call)).count()
+    }
+
+    /// Waits until agents were called so often.
+    pub(crate) async fn until_called(&self, call: &str, times: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.called(call) < times {
+            assert!(Instant::now() < deadline, "{call} is not called");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub(crate) fn set_fault(&self, server: &str, call: &'static str, fault: Fault) {

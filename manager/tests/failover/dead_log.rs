@@ -10,7 +10,7 @@ use super::world::{Fault, lock};
 #[tokio::test]
 async fn dead_host_does_not_answer_proceeds_and_says_what_is_unknown() {
     let cluster = Cluster::start().await;
-    cluster.agents[0].abort();
+    cluster.lose_agent(0).await;
     let report = cluster.run(&cluster.request()).await;
     assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
     let proof = report.proof.unwrap();
@@ -28,7 +28,7 @@ async fn dead_host_does_not_answer_proceeds_and_says_what_is_unknown() {
 async fn dead_host_does_not_answer_stops_if_the_policy_says_so() {
     let policy = POLICY.replace("failover: {", "failover: { on_unreachable_log: stop,");
     let cluster = Cluster::with(&policy, &["", ""]).await;
-    cluster.agents[0].abort();
+    cluster.lose_agent(0).await;
     let report = cluster.run(&cluster.request()).await;
     assert_eq!(code(&report), ExitCode::Refused, "{}", report.summary);
     cluster.assert_untouched("policy stop");
@@ -156,7 +156,7 @@ async fn purged_relay_logs_are_replaced_by_the_dead_disk() {
 #[tokio::test]
 async fn a_part_that_nobody_holds_stops_the_run_naming_it() {
     let cluster = Cluster::start().await;
-    cluster.agents[0].abort();
+    cluster.lose_agent(0).await;
     {
         let mut world = lock(&cluster.world);
         let db3 = world.server("db3");

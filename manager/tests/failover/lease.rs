@@ -211,7 +211,7 @@ async fn a_new_primary_takes_over_the_lease() {
 /// db1's host is gone; the others know of its lease of epoch 5, or of none.
 async fn lose_host(vouched_ms_ago: u64, lease: bool) -> Cluster {
     let cluster = Cluster::start().await;
-    cluster.agents[0].abort();
+    cluster.lose_agent(0).await;
     {
         let mut world = lock(&cluster.world);
         for server in ["db2", "db3"] {
@@ -305,7 +305,7 @@ async fn a_lease_that_was_given_none_or_never_is_not_waited_for() {
     assert!(remark(&report, "UNFENCED") && remark(&report, "it was given none"));
 
     let cluster = Cluster::start().await;
-    cluster.agents[0].abort();
+    cluster.lose_agent(0).await;
     for server in ["db2", "db3"] {
         lock(&cluster.world).server(server).vouched_ms_ago = None;
     }
@@ -389,7 +389,7 @@ async fn the_daemon_replaces_a_lost_host_without_waiting_for_what_is_over() {
     let first = watched.named("db1", 0).await;
     watched.spoken_for("db1", first).await;
     // Not a byte comes back from there.
-    watched.cluster.agents[0].abort();
+    watched.cluster.lose_agent(0).await;
     lock(&watched.cluster.world).server("db1").silent = true;
     watched.kill();
     watched
@@ -416,7 +416,7 @@ async fn a_host_that_falls_silent_before_anybody_knows_of_its_lease_is_not_repla
             lease.is_some_and(|lease| lease.contains("db1 was not named the primary yet"))
         })
         .await;
-    watched.cluster.agents[0].abort();
+    watched.cluster.lose_agent(0).await;
     lock(&watched.cluster.world).server("db1").silent = true;
     watched.kill();
     watched

@@ -1,12 +1,10 @@
 //! The command that ends a hold: what it does, and what it leaves when it is killed.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use manager::exit_code::ExitCode;
 use manager::failover::{self, Surroundings};
 use manager::journal::NoHook;
 use manager::release::{ReleaseError, release_hold};
+use std::sync::Arc;
 
 use super::cluster::{Cluster, code};
 use super::world::{Fault, lock};
@@ -39,9 +37,7 @@ pub(crate) async fn killed_release(cluster: &Cluster) {
     tokio::select! {
         done = release_hold(&cluster.config, &dead) => panic!("{done:?}"),
         () = async {
-            while cluster.called("ReleaseHold") == before {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            cluster.until_called("ReleaseHold", before + 1).await;
         } => {}
     }
     cluster.until_unlocked().await;
@@ -84,9 +80,7 @@ async fn a_release_that_runs_is_not_taken_over() {
         let (config, dead) = (cluster.config.clone(), dead.clone());
         tokio::spawn(async move { release_hold(&config, &dead).await })
     };
-    while cluster.called("ReleaseHold") == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    cluster.until_called("ReleaseHold", 1).await;
     lock(&cluster.world).server("db1").faults.clear();
     let error = release_hold(&cluster.config, &dead).await.unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Held, "{error:?}");

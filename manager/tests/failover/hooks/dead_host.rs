@@ -11,7 +11,7 @@ use crate::world::{Fault, lock};
 #[tokio::test]
 async fn without_an_answer_from_the_dead_host_the_scripts_get_stop() {
     let story = Story::start().await;
-    story.cluster.agents[0].abort();
+    story.cluster.lose_agent(0).await;
     let report = story.run().await;
     assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
     assert_eq!(
@@ -35,7 +35,7 @@ async fn without_an_answer_from_the_dead_host_the_scripts_get_stop() {
 async fn mysqld_killed_at_an_unreachable_host_is_no_fence() {
     let story = Story::start().await;
     story.script(SHUTDOWN, "stop", "exit 10");
-    story.cluster.agents[0].abort();
+    story.cluster.lose_agent(0).await;
     let report = story.run().await;
     assert_eq!(code(&report), ExitCode::Done, "{}", report.summary);
     assert_eq!(report.fenced, Some(false));
