@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use crate::end::LogEnd;
 use crate::error::LogError;
-use crate::event::{EventType, FIRST_EVENT, FLAG_IN_USE, FormatDescription};
+use crate::event::{EventType, FIRST_EVENT, FLAG_IN_USE, FormatDescription, rotate};
 use crate::extent::{EventDigest, Located, Survey, UnfinishedTail};
 use crate::gtid::{GtidState, MariaDbGtid, MariaDbGtidPos};
 use crate::gtid_place;
@@ -233,19 +233,35 @@ impl RelayLogs {
             offset: 0,
             detail: "no relay log".to_owned(),
         };
+        // The file that the last event of the one before names.
+        let mut named: Option<BinlogPosition> = None;
         for (source, (name, path)) in self.files.iter().enumerate() {
             let mut reader = EventReader::open(path)?;
             reader.read_ahead();
             let mut closing = Closing::default();
+            walk.begin_file(named.is_some_and(|to| to.file.as_str() == name.as_str()));
+            named = None;
             let file_end = loop {
                 match reader.step()? {
                     Step::Event(event) => {
                         closing.see(&event);
                         walk.feed(&event, source);
+                        match event.type_code() {
+                            EventType::FORMAT_DESCRIPTION | EventType::ROTATE => {
+                                named = rotate::parse(event.body())
+                                    .filter(|_| event.type_code() == EventType::ROTATE);
+                                if let Some(place) = walk.inside_group_at() {
+                                    reader.stands_at(place);
+                                }
+                            }
+                            _ if named.is_some() => named = None,
+                            _ => {}
+                        }
                     }
                     Step::End(end) => break end,
                 }
             };
+            named = named.filter(|_| matches!(file_end, FileEnd::Boundary));
             walked += reader.offset();
             if !matches!(file_end, FileEnd::Boundary) && source + 1 < self.files.len() {
                 // What is behind the damage is lost; the next file states where it goes on.

@@ -24,6 +24,11 @@
 //!   length must be exactly that of such events, and either no transaction could hide in it, or in each domain the
 //!   numbers must go on without a gap (judged when the next GTID of the domain comes).
 //!
+//! A receiver may open a new relay log inside a transaction, for its size or a new connection. Where events do not say where
+//! they end (see `reader::group`), they go on there where the file before it ended, if that one names the new one, or
+//! where a Rotate says. What was placed so is believed only as long as the next event that says where it stands agrees: a
+//! receiver stores events that the primary had compressed (`log_bin_compress`) as they were before, in another length.
+//!
 //! Any other gap is a hole: the provider lacks that part. So are the events that the receiver ignored (its own server id,
 //! ignored ids) and what a source in auto-position mode skipped: another replica may need them.
 
@@ -35,7 +40,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::checksum::ChecksumAlgorithm;
 use crate::event::mariadb::MariaDbGtidEvent;
 use crate::event::{
-    EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, gtid, previous_gtids,
+    EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription, HEADER_LEN, gtid,
+    previous_gtids,
 };
 use crate::map::{FormatRef, Join, MapBuilder};
 use crate::position::{BinlogFileName, BinlogPosition, ServerId};
@@ -70,6 +76,20 @@ pub(crate) struct RelayWalk {
     /// Beside the Previous_gtids event of the last gap there would be room for transactions that the source skipped: the
     /// next event must be the first transaction of its file.
     doubtful: bool,
+    /// Nothing can be missing between the place reached and the next event, whatever its header says.
+    seamless: bool,
+    /// MariaDB: the group that was begun last, until an event of it says where it stands.
+    counted: Option<Counted>,
+}
+
+/// A group whose events were placed by counting.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    /// Where it starts, in the primary's file and in the relay log.
+    start: u64,
+    physical: u64,
+    /// An event of it did not say where it ends.
+    any: bool,
 }
 
 impl RelayWalk {
@@ -85,7 +105,21 @@ impl RelayWalk {
             provisional: Vec::new(),
             between_statements: false,
             doubtful: false,
+            seamless: false,
+            counted: None,
         }
+    }
+
+    /// Another relay log begins. `goes_on`: the one before it ended with the replica's Rotate to this one.
+    pub(crate) fn begin_file(&mut self, goes_on: bool) {
+        self.seamless = goes_on;
+    }
+
+    /// Where the next event starts, if it goes on with an open MariaDB group: its header may not say so.
+    pub(crate) fn inside_group_at(&self) -> Option<u64> {
+        let at = self.builder.at()?;
+        let inside = self.seamless && self.mariadb && self.builder.tracker().open_since().is_some();
+        inside.then_some(at.offset)
     }
 
     /// A gap that could hide transactions is a hole, unless what follows says that it is the first one of its file.
@@ -172,8 +206,13 @@ impl RelayWalk {
                     return;
                 }
                 if !self.is_next(event) {
-                    self.place(event, source, self.first_file.clone());
+                    if !self.doubt(event, source) {
+                        self.place(event, source, self.first_file.clone());
+                    }
                     self.require_behind_head();
+                }
+                if self.mariadb {
+                    self.count(event);
                 }
                 if self.builder.at().is_some() {
                     self.builder.add(event, event.checksum, source, None);
@@ -196,6 +235,7 @@ impl RelayWalk {
         source: usize,
     ) {
         let physical = event.end();
+        self.seamless = true;
         let join = match self.builder.at() {
             None => {
                 // A source that begins sends the description next: one that came while nothing was known is another file's.
@@ -280,6 +320,42 @@ impl RelayWalk {
                 self.format_end = None;
             }
         }
+    }
+
+    /// Remembers whether events of the open group say where they end; the next one is about to be added.
+    fn count(&mut self, event: &RawEvent<'_>) {
+        if event.type_code() == EventType::MARIADB_GTID {
+            self.counted = self.builder.at().map(|at| Counted {
+                start: at.offset,
+                physical: event.offset,
+                any: false,
+            });
+        } else if let Some(counted) = &mut self.counted {
+            match EventHeader::parse(event.bytes) {
+                Some(header) if header.log_pos == 0 => counted.any = true,
+                _ => self.counted = None,
+            }
+        }
+    }
+
+    /// An event does not stand where the ones before it lead to: those of them that were placed by counting are elsewhere. True
+    /// if there were any; then the event is placed by the start of its group.
+    #[allow(clippy::cast_possible_truncation)]
+    fn doubt(&mut self, event: &RawEvent<'_>, source: usize) -> bool {
+        let counted = self.counted.take().filter(|counted| counted.any);
+        let (Some(counted), Some(at)) = (counted, self.builder.at().cloned()) else {
+            return false;
+        };
+        self.builder.forget_since(counted.start, counted.physical);
+        let start = event.header.log_pos.wrapping_sub(event.header.event_size);
+        let past = start.wrapping_sub(counted.start as u32);
+        if past > u32::MAX / 2 {
+            self.builder.lose_position();
+        } else {
+            let position = BinlogPosition::new(at.file, counted.start + u64::from(past));
+            self.builder.found_at(position, source, event.offset);
+        }
+        true
     }
 
     /// The event starts at the place reached.

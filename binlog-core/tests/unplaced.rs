@@ -8,7 +8,7 @@ use std::path::Path;
 use binlog_core::checksum::ChecksumAlgorithm::Crc32;
 use binlog_core::checksum::crc32;
 use binlog_core::segment::SegmentChain;
-use binlog_core::testing::{PrimaryLog, RelayWriter};
+use binlog_core::testing::{PrimaryLog, RelayWriter, WrittenEvent, event};
 use binlog_core::{
     BinaryLogs, BinlogPosition, CutPlan, EventHeader, EventType, RelayFileName, RelayLogs,
     ServerId, Survey,
@@ -139,5 +139,166 @@ fn an_event_that_is_missing_inside_is_noticed() {
             .iter()
             .all(|range| range.from.offset > group || range.to.offset < log().position().offset);
         assert!(holed, "event {missing}: {:?}", survey.ranges);
+    }
+}
+
+/// How a receiver came to open a new relay log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// The one before it was full.
+    Full,
+    /// It connected again, by position.
+    Connected,
+}
+
+/// Relay logs of a replica that received all of the log, the newest opened before the event with number `at`.
+fn in_two_files(at: usize, opened: Opened) -> RelayWriter {
+    in_two_files_with(at, opened, &|_, _| ())
+}
+
+/// The same; `change` gets the number and the bytes of each event.
+fn in_two_files_with(
+    at: usize,
+    opened: Opened,
+    change: &dyn Fn(usize, &mut Vec<u8>),
+) -> RelayWriter {
+    let mut log = log();
+    let name = "b.000001".parse().unwrap();
+    let unplaced = events(&unplaced(&log.file(&name), None));
+    for (number, (event, (_, _, bytes))) in log.events.iter_mut().zip(unplaced).enumerate() {
+        event.bytes = bytes;
+        change(number, &mut event.bytes);
+    }
+    let mut writer = RelayWriter::new("relay.000001".parse().unwrap(), 2, Crc32);
+    writer.connect(&log, &"b.000001:4".parse().unwrap());
+    for (number, event) in log.events.iter().enumerate() {
+        if number == at {
+            match opened {
+                Opened::Full => writer.rotate(),
+                Opened::Connected => writer.connect(&log, &event.start),
+            }
+        }
+        writer.receive(&log, event);
+    }
+    writer
+}
+
+fn opened(folder: &Path, writer: &RelayWriter) -> RelayLogs {
+    let files = writer.write_to(folder).unwrap();
+    RelayLogs::open(files, ServerId(2), None).unwrap()
+}
+
+/// Every place between two events.
+fn places() -> Vec<BinlogPosition> {
+    let ends = log().events;
+    ends.into_iter().map(|event| event.end).collect()
+}
+
+#[test]
+fn a_relay_log_that_is_opened_inside_a_group_goes_on_with_it() {
+    let end = log().position().clone();
+    let last = places().len();
+    for way in [Opened::Full, Opened::Connected] {
+        for at in 1..last {
+            let folder = tempfile::tempdir().unwrap();
+            let writer = in_two_files(at, way);
+            let logs = opened(folder.path(), &writer);
+            let survey = logs.survey().unwrap();
+            assert_eq!(survey.whole_end, Some(end.clone()), "{way:?} {at}");
+            assert_eq!(survey.ranges.len(), 1, "{way:?} {at}: {:?}", survey.ranges);
+            for place in places() {
+                // Asked without a walk, the answer is that of a walk.
+                let walked = logs.locate(&place).unwrap();
+                let asked = opened(folder.path(), &writer).locate(&place).unwrap();
+                assert_eq!(asked, walked, "{way:?} {at} {place}");
+                if place < end {
+                    let first = logs.first_event(&place).unwrap();
+                    let asked = opened(folder.path(), &writer).first_event(&place).unwrap();
+                    assert_eq!(asked, first, "{way:?} {at} {place}");
+                    assert!(!first.at_end, "{way:?} {at} {place}");
+                }
+            }
+        }
+    }
+}
+
+/// Half of a group in the newest relay log is still something that was received.
+#[test]
+fn what_begins_inside_a_group_and_never_ends_is_no_silence() {
+    let all = log().events;
+    let group = all
+        .iter()
+        .rposition(|event| event.type_code == EventType::MARIADB_GTID)
+        .unwrap();
+    for at in group + 1..all.len() - 1 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = in_two_files(at, Opened::Full);
+        let (_, newest) = writer.files.last_mut().unwrap();
+        newest.truncate(newest.len() - all.last().unwrap().bytes.len());
+        let place = &all[at].start;
+        let located = opened(folder.path(), &writer).locate(place).unwrap();
+        assert!(!located.at_end, "{at}");
+        let survey = opened(folder.path(), &writer).survey().unwrap();
+        assert_eq!(survey.data_end.as_ref(), all.last().map(|e| &e.start));
+        assert_eq!(survey.whole_end, Some(all[group].start.clone()));
+    }
+}
+
+/// Between two files of which the older one does not name the newer one anything may be missing: no place is found by counting.
+#[test]
+fn what_begins_inside_a_group_behind_a_missing_file_is_not_held() {
+    let all = log().events;
+    for (missing, event) in all.iter().enumerate().take(all.len() - 1).skip(1) {
+        // The file that held this event alone is gone.
+        let mut writer = in_two_files(missing, Opened::Full);
+        let (_, rest) = in_two_files(missing + 1, Opened::Full).files.pop().unwrap();
+        let newest = writer.files.last_mut().unwrap();
+        *newest = (newest.0.next(), rest);
+        let folder = tempfile::tempdir().unwrap();
+        let survey = opened(folder.path(), &writer).survey().unwrap();
+        // What says itself where it stands: the XID, unless it is the missing event, and what follows.
+        let xid = all.iter().skip(missing);
+        let xid = xid.clone().find(|e| e.type_code == EventType::XID).unwrap();
+        let resumes = xid.start.clone().max(event.end.clone());
+        for range in &survey.ranges {
+            assert!(
+                range.to <= event.start || range.from >= resumes,
+                "{missing}: {range}"
+            );
+        }
+        assert_eq!(survey.ranges.len(), 2, "{missing}: {:?}", survey.ranges);
+    }
+}
+
+/// MariaDB's receiver opens what the primary had compressed: such events have another length here than there.
+#[test]
+fn a_group_with_events_of_another_length_is_not_held_and_the_others_are() {
+    let all = log().events;
+    let is = |type_code| move |e: &&WrittenEvent| e.type_code == type_code;
+    let groups: Vec<_> = all.iter().filter(is(EventType::MARIADB_GTID)).collect();
+    let xids: Vec<_> = all.iter().filter(is(EventType::XID)).collect();
+    for (opened_at, longer) in (9..14).flat_map(|at| [(at, 100_isize), (at, -20)]) {
+        // The first rows of the second group.
+        let rows = all
+            .iter()
+            .position(|event| event.start == groups[1].end)
+            .unwrap()
+            + 1;
+        assert_eq!(all[rows].type_code, EventType::WRITE_ROWS);
+        let writer = in_two_files_with(opened_at, Opened::Full, &|number, bytes| {
+            if number == rows {
+                let mut body = bytes[19..bytes.len() - 4].to_vec();
+                body.resize(body.len().checked_add_signed(longer).unwrap(), 1);
+                *bytes = event(EventType::WRITE_ROWS, 1, 0, 0, &body, Crc32);
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let logs = opened(folder.path(), &writer);
+        let survey = logs.survey().unwrap();
+        let case = format!("{opened_at} {longer}: {:?}", survey.ranges);
+        assert_eq!(survey.whole_end.as_ref(), Some(log().position()), "{case}");
+        assert_eq!(survey.ranges.len(), 2, "{case}");
+        assert_eq!(survey.ranges[0].to, groups[1].start, "{case}");
+        assert_eq!(survey.ranges[1].from, xids[1].start, "{case}");
     }
 }

@@ -111,6 +111,23 @@ impl MapBuilder {
         self.begin(position, Join::Broken, source, physical, Tracker::unknown());
     }
 
+    /// What was added of the current file since `start`, a place between transactions that is at `physical` of its source, does
+    /// not stand where it was said to.
+    pub(crate) fn forget_since(&mut self, start: u64, physical: u64) {
+        self.flowing = false;
+        let file = self.at.as_ref().map(|at| at.file.clone());
+        while let Some(last) = self
+            .pieces
+            .pop_if(|last| Some(&last.file) == file.as_ref() && last.to > start)
+        {
+            if last.from < start {
+                let last_whole = last.last_whole.clone();
+                let part = last.truncated(start, physical, Tracker::outside(), last_whole);
+                self.pieces.push(part);
+            }
+        }
+    }
+
     /// The next event stands at `offset` of the same file; in between are only events that the provider does not store.
     pub(crate) fn skip_to(&mut self, offset: u64) {
         if let Some(at) = &mut self.at {

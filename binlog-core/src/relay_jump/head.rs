@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::checksum::ChecksumAlgorithm;
 use crate::error::LogError;
-use crate::event::{FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription};
+use crate::event::{EventHeader, EventType, FIRST_EVENT, FLAG_ARTIFICIAL, FormatDescription};
 use crate::map::ends_at;
 use crate::position::{BinlogPosition, ServerId};
 use crate::reader::{EventReader, FileEnd, RawEvent, Step};
@@ -101,6 +101,11 @@ impl Head {
         let expected = self.stated.as_ref().map(|at| at.offset);
         self.checksum = event.checksum;
         match classify(event, owner, expected) {
+            // It goes on inside a group where headers do not say where events end: only the walk knows where.
+            Kind::Artificial if has_no_place(header) => {
+                self.odd = true;
+                false
+            }
             Kind::Local | Kind::Artificial => true,
             Kind::States {
                 position,
@@ -168,6 +173,15 @@ impl Head {
         }
         self.has_data = !is_bookkeeping(event.type_code());
     }
+}
+
+/// An event of the stream that does not say where it stands.
+fn has_no_place(header: &EventHeader) -> bool {
+    !header.has_flag(FLAG_ARTIFICIAL)
+        && !matches!(
+            header.type_code,
+            EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2
+        )
 }
 
 /// Nothing speaks of another primary, or of another file of the same name.
