@@ -283,8 +283,9 @@ fn pieces(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
             start: evidence.end.clone(),
         });
     }
-    for piece in &evidence.pieces {
-        if let Some(detail) = not_whole(&piece.piece, &piece.manifest, evidence.flavor) {
+    for (number, piece) in evidence.pieces.iter().enumerate() {
+        let is_last = number + 1 == evidence.pieces.len();
+        if let Some(detail) = not_whole(&piece.piece, &piece.manifest, evidence.flavor, is_last) {
             flaws.push(Flaw::SegmentNotWhole {
                 range: piece.piece.range.clone(),
                 provider: piece.piece.provider.clone(),
@@ -298,9 +299,13 @@ fn pieces(evidence: &Evidence, flaws: &mut Vec<Flaw>) {
 ///
 /// Relay logs lack what the primary writes at the head of a file (Previous_gtids, Gtid_list, ..) and a Stop or Rotate
 /// at its end; a hole anywhere else is a missing transaction. The primary's own log has no holes at all.
-fn not_whole(piece: &Piece, manifest: &Manifest, flavor: Flavor) -> Option<String> {
+///
+/// Only the last piece must end with a whole transaction: where the logs of a provider have a hole inside one, the next piece
+/// goes on inside it.
+fn not_whole(piece: &Piece, manifest: &Manifest, flavor: Flavor, is_last: bool) -> Option<String> {
     let planned = &piece.range;
-    let whole = manifest.whole_end.as_ref().unwrap_or(&manifest.range.to);
+    let whole = manifest.whole_end.as_ref().filter(|_| is_last);
+    let whole = whole.unwrap_or(&manifest.range.to);
     if manifest.range.from != planned.from || *whole < planned.to {
         return Some(format!(
             "it holds {} up to {whole}, planned was {planned}",

@@ -193,6 +193,11 @@ fn table_of_flaws() {
             "its extents end at mysql-bin.000001:1094",
         ),
         (
+            "the last piece ends inside a transaction",
+            |e| piece_mut(e, 1).manifest.whole_end = Some(at("1:1094")),
+            "up to mysql-bin.000001:1094, planned was",
+        ),
+        (
             "another segment arrived",
             |e| survivor_mut(e, 0).received.first_mut().unwrap().sha256 = "cc".into(),
             "db2 received another segment",
@@ -296,6 +301,14 @@ fn what_is_no_flaw() {
             let got = e.survivors.first_mut().unwrap();
             *got.received.first_mut().unwrap() = first.manifest.clone();
         }),
+        (
+            "a piece that the next one continues inside a transaction",
+            |e| {
+                let first = e.pieces.first_mut().unwrap();
+                first.manifest.whole_end = Some(at("1:666"));
+                *e.survivors[0].received.first_mut().unwrap() = first.manifest.clone();
+            },
+        ),
         ("nothing had to be cut", |e| {
             e.pieces.clear();
             e.copies.clear();
