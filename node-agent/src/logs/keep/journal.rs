@@ -144,11 +144,12 @@ impl Journal {
 
     /// Sets of relay logs that hold one stream each, the current one first: what the server lists now together with what
     /// was kept of the same generation, then older generations of the same source, newest first. A file counts once.
-    /// Every listed file must have been entered before.
+    /// Every listed file must have been entered before. Where there is a link it is named, not the server's own file, which goes as
+    /// soon as the applier is through with it, while somebody reads.
     pub(super) fn sets(&self, listed: &[Seen]) -> Vec<Vec<(RelayFileName, PathBuf)>> {
         let mut first: Vec<_> = listed
             .iter()
-            .map(|seen| (seen.name.clone(), seen.path.clone()))
+            .map(|seen| (seen.name.clone(), self.lasting(seen).to_owned()))
             .collect();
         let mut sets = Vec::new();
         if let Some(current) = self.generations.last() {
@@ -170,6 +171,16 @@ impl Journal {
         }
         sets.retain(|set| !set.is_empty());
         sets
+    }
+
+    /// Where the file of the server can be read for as long as it is kept; a copy may not hold its end yet.
+    fn lasting<'a>(&'a self, seen: &'a Seen) -> &'a Path {
+        let mut links = self
+            .kept
+            .iter()
+            .filter(|kept| kept.id == seen.id && !kept.copied);
+        let link = links.find(|kept| kept.path.exists());
+        link.map_or(&seen.path, |kept| &kept.path)
     }
 
     fn of(&self, generation: u64) -> impl Iterator<Item = &Kept> {

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use binlog_core::RelayFileName;
+use binlog_core::{LogError, RelayFileName};
 
 use super::journal::{FileId, Kept, Seen};
 use super::{KeepError, RelayLocation};
@@ -36,11 +37,19 @@ pub(super) fn in_directory(location: &RelayLocation) -> Result<Vec<Seen>, KeepEr
 
 /// Relay logs the server lists, in its order; without an index those of the directory.
 pub(super) fn listed(location: &RelayLocation) -> Result<Vec<Seen>, KeepError> {
-    let Some(index) = location.index.as_ref().filter(|index| index.exists()) else {
+    let Some(index) = &location.index else {
         return in_directory(location);
     };
+    let paths = match binlog_core::read_index(index) {
+        Ok(paths) => paths,
+        // MySQL deletes it when it purges relay logs, and then gives its name to a new one.
+        Err(LogError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return in_directory(location);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut found = Vec::new();
-    for path in binlog_core::read_index(index)? {
+    for path in paths {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())

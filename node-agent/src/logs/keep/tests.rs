@@ -295,6 +295,23 @@ fn a_link_left_by_a_crash_before_the_journal_is_replaced() {
 }
 
 #[test]
+fn what_was_listed_can_be_read_when_the_server_lets_go_of_it() {
+    let server = Server::new();
+    server.write(1, "one");
+    server.write(2, "two");
+    server.index(&[1, 2]);
+    let listed = server.keeper.sets().unwrap();
+    server.delete(1);
+    let read = |(_, path): &(RelayFileName, PathBuf)| fs::read_to_string(path).unwrap();
+    let contents: Vec<String> = listed.iter().flatten().map(read).collect();
+    assert_eq!(contents, ["one", "two"]);
+    // A link that somebody took away is no reason to miss what the server has.
+    fs::remove_file(&listed[0][1].1).unwrap();
+    server.index(&[2]);
+    assert_eq!(server.sets(), [["one", "two"]]);
+}
+
+#[test]
 fn where_links_are_refused_a_copy_follows_the_file_and_takes_the_rest_after_its_deletion() {
     for errno in [Errno::EPERM, Errno::EXDEV, Errno::EACCES] {
         let server = Server::new();
