@@ -74,7 +74,7 @@ pub async fn play(kind: ServerKind, seed: u64) -> Result<Ended, Failure> {
         "less than a third",
         format!("{refused} of {}", workload.statements.len()),
     )?;
-    replica::wait_level(cluster.server(WITNESS), cluster.primary()).await?;
+    level(cluster.server(WITNESS), cluster.primary()).await?;
     let ends = ends(cluster.primary()).await?;
     let received = [
         cut(&cluster, 1, &ends, &mut rng).await?,
@@ -135,6 +135,42 @@ async fn give(
         }
     }
     Ok((refused, sessions))
+}
+
+/// Waits until the replica that receives everything has executed everything. What plain replication cannot carry is no part of a
+/// workload: an applier that stops says so at once.
+async fn level(witness: &Server, primary: &Server) -> Result<(), Failure> {
+    let what = "plain replication to carry the workload";
+    let stopped = wait::until(what, LIMIT, || async {
+        let end = replica::binlog_end(primary).await?;
+        let status = replica::must_status(witness).await?;
+        let (number, text) = status.sql_error()?;
+        if number != 0 {
+            return Ok(Look::Done(Some(format!("{number}: {text}"))));
+        }
+        let (read, executed) = (status.read()?, status.executed()?);
+        Ok(if executed == end && read == end {
+            Look::Done(None)
+        } else {
+            Look::NotYet(format!("{end}; read {read}, executed {executed}"))
+        })
+    })
+    .await?;
+    let Some(mut found) = stopped else {
+        return Ok(());
+    };
+    if !witness.kind().is_mariadb() && witness.kind() != ServerKind::MySql56 {
+        // With parallel workers the status only says where to look.
+        let query = "SELECT last_error_message FROM performance_schema.replication_applier_status_by_worker WHERE last_error_number<>0";
+        for row in witness.rows(query).await? {
+            let _ = write!(found, "; {}", row.at(0).unwrap_or_default());
+        }
+    }
+    Err(Failure::Unexpected {
+        what: what.to_owned(),
+        expected: "no error".to_owned(),
+        found,
+    })
 }
 
 fn write_files(folder: &Path, workload: &Workload) -> Result<(), SandboxError> {
@@ -233,9 +269,39 @@ async fn check(
     let wanted = state::read(cluster.server(WITNESS), shape.gtid).await?;
     for number in 1..WITNESS {
         let server = cluster.server(number);
-        equal(server, shape, &wanted).await?;
+        if let Err(failure) = equal(server, shape, &wanted).await {
+            return Err(Failure::Told {
+                failure: Box::new(failure.into()),
+                told: apart(cluster, shape).await?,
+            });
+        }
     }
     Ok(named)
+}
+
+/// What each survivor has that the replica that received everything has not, and the other way round.
+async fn apart(cluster: &Cluster, shape: &Shape) -> Result<String, SandboxError> {
+    let witness = cluster.server(WITNESS);
+    let wanted = state::read(witness, shape.gtid).await?;
+    let mut told = String::new();
+    for number in 1..WITNESS {
+        let server = cluster.server(number);
+        let found = state::read(server, shape.gtid).await?;
+        for line in state::differences(&wanted, &found) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(told, "{}: {line}", server.name());
+            let table = line
+                .strip_prefix("rows of ")
+                .and_then(|line| line.split(": ").next());
+            for row in match table {
+                Some(table) => state::rows_apart(table, witness, server).await?,
+                None => Vec::new(),
+            } {
+                let _ = writeln!(told, "    {row}");
+            }
+        }
+    }
+    Ok(told)
 }
 
 /// Waits until nothing differs any more: with parallel workers a server shows its last transactions a moment later.

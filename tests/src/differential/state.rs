@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::sandbox::compare;
-use crate::sandbox::{Client, SandboxError, Server};
+use crate::sandbox::{Client, Record, SandboxError, Server};
 
 /// Descriptions by name: tables with checksums and definitions, routines, triggers, views, accounts, prepared XA
 /// transactions, executed GTIDs.
@@ -70,6 +70,35 @@ pub async fn read(server: &Server, gtid: bool) -> Result<State, SandboxError> {
         state.insert("executed GTIDs".to_owned(), executed);
     }
     Ok(state)
+}
+
+/// Rows at most, and letters of each, that are told of a table.
+const TOLD: (usize, usize) = (4, 400);
+
+/// The rows of a table (`app.NAME`) that only one of two servers has.
+pub async fn rows_apart(
+    table: &str,
+    wanted: &Server,
+    found: &Server,
+) -> Result<Vec<String>, SandboxError> {
+    let name = table.strip_prefix("app.").unwrap_or(table);
+    let query = format!("SELECT * FROM app.`{name}`");
+    let of = |records: Vec<Record>| -> Vec<String> {
+        records.iter().map(|row| format!("{row:?}")).collect()
+    };
+    let rows = [
+        of(wanted.rows(&query).await?),
+        of(found.rows(&query).await?),
+    ];
+    let mut told = Vec::new();
+    for (server, own, others) in [(wanted, &rows[0], &rows[1]), (found, &rows[1], &rows[0])] {
+        let alone = own.iter().filter(|row| !others.contains(row));
+        told.extend(alone.take(TOLD.0).map(|row| {
+            let row: String = row.chars().take(TOLD.1).collect();
+            format!("only {} has in {table}: {row}", server.name())
+        }));
+    }
+    Ok(told)
 }
 
 async fn definitions(session: &mut Client, state: &mut State) -> Result<(), SandboxError> {

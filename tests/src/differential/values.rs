@@ -91,7 +91,9 @@ impl Values<'_> {
             3 => "_sjis x'835c'".to_owned(),
             4 => "_gbk x'd65c'".to_owned(),
             5 => "DATE_FORMAT(NOW(), '%M %W')".to_owned(),
-            6 => "CONCAT_WS(' ', CURRENT_USER(), DATABASE(), @v)".to_owned(),
+            // A replica's applier is another user.
+            6 if self.may_be_unsafe => "CONCAT_WS(' ', CURRENT_USER(), DATABASE(), @v)".to_owned(),
+            6 => "CONCAT_WS(' ', DATABASE(), @v)".to_owned(),
             7 => "'it''s a ''quote''; -- and no comment'".to_owned(),
             8 if self.may_be_unsafe => "CONCAT(UUID(), ' ', USER())".to_owned(),
             _ => format!("'text {number}'"),
