@@ -12,8 +12,10 @@ use super::plan::{self, CutPlan};
 use super::stream::ChainEvents;
 use crate::end::LogEnd;
 use crate::error::LogError;
-use crate::gtid::{MariaDbGtid, MariaDbGtidPos};
-use crate::map::{Map, Next};
+use crate::event::FIRST_EVENT;
+use crate::gtid::{GtidSet, MariaDbGtid, MariaDbGtidPos};
+use crate::gtid_place;
+use crate::map::{Map, Next, Place};
 use crate::mariadb_position;
 use crate::position::{BinlogFileName, BinlogPosition, StreamRange};
 
@@ -182,6 +184,15 @@ impl SegmentChain {
     /// [`LogError::NotABoundary`], [`LogError::NotHeld`], I/O.
     pub fn events_from(&self, from: &BinlogPosition) -> Result<ChainEvents, LogError> {
         ChainEvents::new(Arc::clone(&self.map), Arc::clone(&self.originals), from)
+    }
+
+    /// MySQL: the GTIDs of all whole transactions of the chain whose head it holds.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn mysql_gtids(&self) -> Result<GtidSet, LogError> {
+        let offset = self.map.pieces.first().map_or(FIRST_EVENT, |p| p.from);
+        gtid_place::gtids(&self.map, Place { piece: 0, offset })
     }
 
     /// MariaDB: where the transaction with this GTID ends, if the chain holds its end and its head.

@@ -1,12 +1,14 @@
-//! Finds the place a replica asked for.
+//! Finds the place a replica asked for: by file and offset, or by what it has.
 //!
 //! `COM_BINLOG_DUMP` carries the low 32 bits of the offset, although a transaction may reach beyond 4 GiB. The asked
 //! offset is then one of several, 4 GiB apart, of which hardly more than one is an event boundary. If more than one
 //! is, the last position sent decides, since a replica asks again for what it received last; without one, the dump
 //! is refused: a wrong guess would apply half a transaction.
 
-use binlog_core::{BinlogFileName, BinlogPosition, MariaDbGtidPos, StreamRange};
+use binlog_core::{BinlogFileName, BinlogPosition, GtidSet, MariaDbGtidPos, StreamRange};
 
+use super::by_gtid;
+use super::command::From;
 use super::feed::{EventFeed, FeedReader, chain};
 
 /// The first event starts here.
@@ -16,8 +18,50 @@ const WRAP: u64 = 1 << 32;
 /// Offsets tried in a file whose size the feed does not tell: up to 16 GiB.
 const TRIED: u64 = 4;
 
-/// Opens the feed where asked. The error is the reason for the replica.
-pub(super) fn open(
+/// How a replica names what it wants to be served.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// MariaDB: what follows this position.
+    After(MariaDbGtidPos),
+    /// MySQL: what it has not got.
+    Lacking(GtidSet),
+    /// What follows this place, of whose offset only the low 32 bits are known.
+    At(BinlogFileName, u32),
+}
+
+impl Wanted {
+    /// What a request means; `connect_state` is what a MariaDB replica in GTID mode set before it. The error is the reason
+    /// for the replica.
+    pub(super) fn of(from: &From, connect_state: Option<&str>) -> Result<Self, String> {
+        match (from, connect_state) {
+            (From::Gtids(held), _) => Ok(Self::Lacking(held.clone())),
+            (From::Place { .. }, Some(state)) => state
+                .parse()
+                .map(Self::After)
+                .map_err(|error| format!("no usable GTID position was asked for: {error}")),
+            (From::Place { file, offset_low }, None) => file
+                .parse()
+                .map(|file| Self::At(file, *offset_low))
+                .map_err(|error| format!("no usable binary log file name was asked for: {error}")),
+        }
+    }
+
+    /// Opens the feed there. The error is the reason for the replica.
+    pub(super) fn open(
+        &self,
+        feed: &dyn EventFeed,
+        last_sent: Option<&BinlogPosition>,
+    ) -> Result<(BinlogPosition, Box<dyn FeedReader>), String> {
+        match self {
+            Self::After(executed) => open_after(feed, executed),
+            Self::Lacking(held) => by_gtid::open(feed, held),
+            Self::At(file, low) => open(feed, file, *low, last_sent),
+        }
+    }
+}
+
+/// Opens the feed at a place.
+fn open(
     feed: &dyn EventFeed,
     file: &BinlogFileName,
     offset_low: u32,
@@ -59,7 +103,7 @@ pub(super) fn open(
 
 /// Opens the feed after what a MariaDB replica in GTID mode executed. A connection that was lost inside a transaction is
 /// served from the start of the transaction, as by any source: the replica skips what it has of it.
-pub(super) fn open_after(
+fn open_after(
     feed: &dyn EventFeed,
     executed: &MariaDbGtidPos,
 ) -> Result<(BinlogPosition, Box<dyn FeedReader>), String> {

@@ -25,8 +25,10 @@ use super::handshake;
 use super::packet::{PacketError, frame, read_payload};
 use super::response::{ErrorReply, Reply, Rows, ok};
 
-/// Largest payload of a login or a command; replicas stay far below.
-const MAX_COMMAND: usize = 64 * 1024;
+/// Largest payload of a login.
+const MAX_LOGIN: usize = 64 * 1024;
+/// Largest payload of a command: the GTID set of a replica may have many pieces.
+const MAX_COMMAND: usize = 4 * 1024 * 1024;
 
 /// Why a connection ended, other than by the client's wish.
 #[derive(Debug, Error)]
@@ -125,14 +127,14 @@ impl<S: AsyncRead + AsyncWrite> Wire<S> {
             Err(error) => return Err(PacketError::Io(error).into()),
         }
         self.sequence = 0;
-        self.payload(self.shared.limits.packet).await
+        self.payload(self.shared.limits.packet, MAX_COMMAND).await
     }
 
-    async fn payload(&mut self, limit: Duration) -> Result<Vec<u8>, ConnectionError> {
+    async fn payload(&mut self, limit: Duration, size: usize) -> Result<Vec<u8>, ConnectionError> {
         let read = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => return Err(ConnectionError::Stopped),
-            read = timeout(limit, read_payload(&mut self.reader, &mut self.sequence, MAX_COMMAND)) => read,
+            read = timeout(limit, read_payload(&mut self.reader, &mut self.sequence, size)) => read,
         };
         read.map_err(|_| ConnectionError::Stalled(limit))??
             .ok_or(ConnectionError::ClosedByClient)
@@ -170,9 +172,6 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Send>(
                     continue;
                 }
             }
-            Command::DumpGtid => Reply::Error(ErrorReply::cannot_replay(
-                "the local source serves by file and position: set MASTER_AUTO_POSITION=0",
-            )),
             Command::Unknown(code) => Reply::Error(ErrorReply::unknown_command(code)),
         };
         wire.send(&reply.payloads()).await?;
@@ -196,7 +195,7 @@ async fn authenticate<S: AsyncRead + AsyncWrite>(
     let scramble = fresh_scramble();
     let greeting = handshake::greeting(&shared.greeting_version, connection_id, &scramble, plugin);
     wire.send(&[greeting]).await?;
-    let payload = wire.payload(shared.limits.login).await?;
+    let payload = wire.payload(shared.limits.login, MAX_LOGIN).await?;
     let Some(login) = handshake::parse_login(&payload) else {
         wire.send(&[ErrorReply::bad_handshake().payload()]).await?;
         return Err(ConnectionError::NotALogin);
@@ -210,7 +209,7 @@ async fn authenticate<S: AsyncRead + AsyncWrite>(
         let scramble = fresh_scramble();
         wire.send(&[handshake::auth_switch(plugin, &scramble)])
             .await?;
-        let response = wire.payload(shared.limits.login).await?;
+        let response = wire.payload(shared.limits.login, MAX_LOGIN).await?;
         plugin.verify(&shared.account.password, &scramble, &response)
     };
     if !proven || login.user != shared.account.user.as_bytes() {

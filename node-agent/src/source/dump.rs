@@ -1,9 +1,10 @@
-//! The answer to `COM_BINLOG_DUMP`.
+//! The answer to `COM_BINLOG_DUMP` and `COM_BINLOG_DUMP_GTID`.
 //!
 //! In order: an artificial Rotate that names the file and the position; the file's format description; the events as
 //! the dead primary wrote them; at each further file again a Rotate and the format description. Where the asked
 //! position is beyond 4, the first format description has `created` and `log_pos` zeroed: a `created` time tells
 //! the applier that its source restarted, and it would silently roll back the transaction the connection was lost in.
+//! A replica that asks by GTIDs gets that transaction again from its beginning, and is told so (see `made`).
 //!
 //! At the end the connection stays open, with heartbeats: a closed one is asked for again a thousand times in four
 //! seconds. What cannot go on ends with error 1236 and the reason, between two events; inside an event the
@@ -12,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use binlog_core::{BinlogFileName, BinlogPosition, MariaDbGtidPos};
+use binlog_core::BinlogPosition;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,12 +21,12 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::answers::{ReplicaChecksum, Session};
-use super::asked;
+use super::asked::Wanted;
 use super::command::DumpRequest;
 use super::connection::{ConnectionError, Wire};
 use super::fault::FaultAction;
 use super::feed::{FeedReader, Growth};
-use super::made::{artificial_rotate, format_description, heartbeat};
+use super::made::{artificial_rotate, format_description, format_description_by_gtid, heartbeat};
 use super::packet::{PayloadFramer, PayloadMismatch};
 use super::pump::{self, Piece};
 use super::response::{ErrorReply, eof};
@@ -76,14 +77,6 @@ impl From<ConnectionError> for End {
     }
 }
 
-/// How a replica names the place where it wants to be served from.
-enum Wanted {
-    /// MariaDB: by what it executed.
-    Gtid(MariaDbGtidPos),
-    /// By file; the offset is in the request.
-    File(BinlogFileName),
-}
-
 /// Finds the asked place; the error is the reason for the replica.
 async fn begin<S>(
     wire: &Wire<S>,
@@ -94,26 +87,13 @@ async fn begin<S>(
     if let Some(reason) = shared.broken() {
         return Err(reason);
     }
-    let wanted =
-        match session.mariadb_connect_state() {
-            Some(state) => Wanted::Gtid(
-                state
-                    .parse()
-                    .map_err(|error| format!("no usable GTID position was asked for: {error}"))?,
-            ),
-            None => Wanted::File(request.file.parse().map_err(|error| {
-                format!("no usable binary log file name was asked for: {error}")
-            })?),
-        };
+    let wanted = Wanted::of(&request.from, session.mariadb_connect_state())?;
+    let by_gtid = matches!(wanted, Wanted::Lacking(_));
     let feed = Arc::clone(&shared.feed);
     let mut growth = feed.growth();
     growth.mark_unchanged();
-    let low = request.offset_low;
     let last_sent = shared.progress.borrow().last_sent.clone();
-    let work = tokio::task::spawn_blocking(move || match wanted {
-        Wanted::Gtid(executed) => asked::open_after(feed.as_ref(), &executed),
-        Wanted::File(file) => asked::open(feed.as_ref(), &file, low, last_sent.as_ref()),
-    });
+    let work = tokio::task::spawn_blocking(move || wanted.open(feed.as_ref(), last_sent.as_ref()));
     let opened = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return Err("the local source is stopped".to_owned()),
@@ -131,6 +111,7 @@ async fn begin<S>(
     Ok(Dump {
         shared,
         asked: asked.clone(),
+        by_gtid,
         position: asked.clone(),
         description: None,
         checksum: checksum == ReplicaChecksum::Crc32,
@@ -171,6 +152,8 @@ enum Action {
 struct Dump {
     shared: Arc<Shared>,
     asked: BinlogPosition,
+    /// It asked by its GTIDs (MySQL).
+    by_gtid: bool,
     /// Where the replica's read position is.
     position: BinlogPosition,
     /// The format description of the file reached, as the feed has it; `None` until the first one was sent.
@@ -303,7 +286,12 @@ impl Dump {
             let rotate = self.rotate(&start);
             self.stage(wire, &rotate);
         }
-        self.stage(wire, &format_description(bytes, inside));
+        let made = if first && self.by_gtid {
+            format_description_by_gtid(bytes)
+        } else {
+            format_description(bytes, inside)
+        };
+        self.stage(wire, &made);
         self.description = Some(bytes.to_vec());
         self.checksum = checksum;
         self.sent(after, 1);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use binlog_core::{BinlogPosition, EventType, LogError, MariaDbGtidPos, StreamRange};
+use binlog_core::{BinlogPosition, EventType, Gtid, LogError, MariaDbGtidPos, StreamRange};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -33,6 +33,22 @@ pub enum FeedError {
     /// A segment file is unreadable or not what its manifest says.
     #[error("segment unusable")]
     Log(#[source] Box<LogError>),
+    /// By GTIDs: a transaction that nobody could tell from one that the replica has.
+    #[error("what starts at {at} has no GTID")]
+    WithoutGtid {
+        /// Where it starts.
+        at: BinlogPosition,
+    },
+    /// By GTIDs: the replica lacks what comes right before the first transaction that could be sent.
+    #[error(
+        "{gtid} at {at} is not the next one that the replica lacks: it has not got the one before"
+    )]
+    Beyond {
+        /// The transaction.
+        gtid: Gtid,
+        /// Where it starts.
+        at: BinlogPosition,
+    },
     /// An event's size field does not fit its bytes.
     #[error("event before {at} announces {announced} bytes and has {found}")]
     SizeMismatch {
@@ -107,6 +123,8 @@ pub trait FeedReader: Send + fmt::Debug {
 pub enum FeedItem {
     /// An event.
     Event(FeedEvent),
+    /// Nothing is sent up to here, which lies in the file of the last event.
+    Reached(BinlogPosition),
     /// Nothing at the moment; the reader can be asked again later.
     Dry,
 }

@@ -4,12 +4,14 @@
 //! that expects one and finds none stops with error 1595 or worse.
 
 use binlog_core::checksum::crc32;
-use binlog_core::event::rotate;
+use binlog_core::event::{FormatDescription, rotate};
 use binlog_core::segment::FormatDescriptionPatch;
 use binlog_core::{BinlogPosition, EventHeader, EventType, ServerId, patch_format_description};
 
 /// Size of an event header in bytes.
 const HEADER_LEN: usize = binlog_core::event::HEADER_LEN as usize;
+/// Where a header has its end position.
+const LOG_POS: std::ops::Range<usize> = 13..17;
 /// `LOG_EVENT_ARTIFICIAL_F`.
 const ARTIFICIAL: u16 = 0x20;
 
@@ -50,6 +52,30 @@ pub(super) fn format_description(original: &[u8], resumes: bool) -> Vec<u8> {
         zero_log_pos: resumes,
     };
     patch_format_description(original, patch)
+}
+
+/// The first format description of a replica that asks by GTIDs: without a `created` time (its source did not restart), but
+/// with the end position that it has at the head of its file. By that position a parallel applier tells that the
+/// transaction it holds a part of comes again from its beginning, and rolls the part back (`exec_relay_log_event` of 5.7
+/// and later looks for `log_pos != 0`).
+pub(super) fn format_description_by_gtid(original: &[u8]) -> Vec<u8> {
+    let patch = FormatDescriptionPatch {
+        zero_created: true,
+        zero_log_pos: true,
+    };
+    let mut bytes = patch_format_description(original, patch);
+    let end = u32::try_from(bytes.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(4);
+    if let Some(log_pos) = bytes.get_mut(LOG_POS) {
+        log_pos.copy_from_slice(&end.to_le_bytes());
+    }
+    if FormatDescription::parse(&bytes).is_some_and(|found| found.has_checksum_field)
+        && let Some((content, sum)) = bytes.split_last_chunk_mut::<4>()
+    {
+        *sum = crc32(content).to_le_bytes();
+    }
+    bytes
 }
 
 fn event(

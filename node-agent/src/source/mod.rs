@@ -14,8 +14,8 @@
 //!   depend on the size of the stream.
 //!
 //! The parts: `packet`, `response`, `handshake`, `auth`, `command` (the protocol); `query`, `answers` (what replicas
-//! ask before a dump); `asked`, `dump`, `pump`, `made` (the dump); [`feed`] and [`chain_feed`] (where events come
-//! from). Service by GTID set (`COM_BINLOG_DUMP_GTID`) is a further way into `dump` and does not exist yet.
+//! ask before a dump); `asked`, `by_gtid`, `dump`, `pump`, `made` (the dump); [`feed`] and [`chain_feed`] (where events
+//! come from).
 
 pub mod chain_feed;
 pub mod fault;
@@ -24,6 +24,7 @@ pub mod feed;
 mod answers;
 mod asked;
 mod auth;
+pub mod by_gtid;
 mod command;
 mod connection;
 mod dump;

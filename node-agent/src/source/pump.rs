@@ -103,6 +103,17 @@ fn pump(
                 Ok(()) => continue,
                 Err(error) => Piece::Failed(chain(&error)),
             },
+            Ok(FeedItem::Reached(place)) if place == batch.at => continue,
+            Ok(FeedItem::Reached(place)) if place.file == batch.at.file && place > batch.at => {
+                batch.flush(sender)?;
+                batch.at = place.clone();
+                send(sender, Piece::Jump(place))?;
+                continue;
+            }
+            Ok(FeedItem::Reached(found)) => {
+                let expected = batch.at.clone();
+                Piece::Failed(chain(&FeedError::Gap { expected, found }))
+            }
             Ok(FeedItem::Dry) => {
                 batch.flush(sender)?;
                 return send(sender, Piece::Dry(reader));

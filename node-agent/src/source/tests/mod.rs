@@ -1,5 +1,6 @@
 //! A scripted replica against a local source: over memory with a paused clock, and over TCP.
 
+mod by_gtid;
 mod chain;
 mod client;
 mod faults;

@@ -137,7 +137,8 @@ async fn newer_mysql_gets_through_its_questions_and_reads_unknown_as_unknown() {
     }
     let by_gtid = replica.command(&[0x1e, 0, 0]).await;
     assert!(
-        matches!(by_gtid, Response::Error(1236, text) if text.contains("MASTER_AUTO_POSITION=0"))
+        matches!(by_gtid, Response::Error(1047, _)),
+        "cut off: {by_gtid:?}"
     );
 }
 
