@@ -23,8 +23,8 @@ pub use convert::BadAnswer;
 pub use lease::{Primary, Word};
 pub use stream::{NothingSaved, SegmentOutcome};
 pub use values::{
-    Applied, Claim, ClaimGranted, Context, GtidPlace, Held, HeldEvent, Logs, Promoted, Repointed,
-    SegmentRef, StoppedReceiver,
+    Applied, ApplyWay, Claim, ClaimGranted, Context, GtidPlace, Held, HeldEvent, Logs, Promoted,
+    Repointed, SegmentRef, StoppedReceiver,
 };
 pub use watch::StateStream;
 

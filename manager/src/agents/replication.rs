@@ -8,7 +8,7 @@ use proto::v1;
 use super::client::{AgentClient, Result, unary, wire_context};
 use super::convert::{self, BadAnswer, to_wire};
 use super::stream::{self, Step};
-use super::values::{Applied, Context, Promoted, Repointed, StoppedReceiver};
+use super::values::{Applied, ApplyWay, Context, Promoted, Repointed, StoppedReceiver};
 use crate::facts::{Identity, Replica};
 use crate::topology::Standing;
 
@@ -229,6 +229,13 @@ fn wire_source(identity: &Identity) -> v1::SourceIdentity {
 }
 
 fn applied(done: v1::ApplyResult) -> std::result::Result<Applied, BadAnswer> {
+    let way = match done.way() {
+        v1::ApplyWay::Unspecified => None,
+        v1::ApplyWay::BesideByGtid => Some(ApplyWay::BesideByGtid),
+        v1::ApplyWay::BesideFromRead => Some(ApplyWay::BesideFromRead),
+        v1::ApplyWay::Stopped => Some(ApplyWay::Stopped),
+    };
+    let way = way.map(|way| (way, done.way_reason.clone()));
     Ok(Applied {
         executed_before: convert::position("executed_before", done.executed_before)?,
         executed_drained: convert::position("executed_drained", done.executed_drained)?,
@@ -240,5 +247,6 @@ fn applied(done: v1::ApplyResult) -> std::result::Result<Applied, BadAnswer> {
         maybe_twice: done.maybe_twice,
         phases_us: [done.drain_us, done.switch_us, done.replay_us],
         connections: done.connections,
+        way,
     })
 }

@@ -132,6 +132,31 @@ pub struct Applied {
     pub phases_us: [u64; 3],
     /// Connections to the local source.
     pub connections: u32,
+    /// How it was replayed, and what decided that; `None` if nothing was, or by an agent that does not tell.
+    #[serde(default)]
+    pub way: Option<(ApplyWay, String)>,
+}
+
+/// How a server replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApplyWay {
+    /// Beside its running applier, by its GTID set.
+    BesideByGtid,
+    /// Beside its running applier, from its read position.
+    BesideFromRead,
+    /// Both threads stopped, from its executed position.
+    Stopped,
+}
+
+impl std::fmt::Display for ApplyWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BesideByGtid => "beside its applier by GTID",
+            Self::BesideFromRead => "beside its applier from its read position",
+            Self::Stopped => "with its applier stopped first",
+        })
+    }
 }
 
 /// A promoted server, still read-only.

@@ -447,6 +447,9 @@ pub(super) fn note(outcome: &StepOutcome) -> String {
             if applied.applier_killed {
                 text.push_str(", applier killed because of it");
             }
+            if let Some((way, why)) = &applied.way {
+                text.push_str(&format!(", replayed {way}: {why}"));
+            }
             text
         }
         StepOutcome::Promoted(promoted) => format!("its own log is at {}", promoted.position),

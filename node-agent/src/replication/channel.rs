@@ -14,6 +14,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
+use super::way::Way;
 use crate::mysqld::dialect::ChangeOption;
 use crate::mysqld::status::{ChannelTls, ReplicaStatus, UsingGtid};
 use crate::state::durable::{self, DurableError};
@@ -135,6 +136,30 @@ pub struct Replay {
     pub applier_killed: bool,
     /// Non-transactional tables whose changes may come twice.
     pub maybe_twice: Vec<String>,
+    /// The channel was, or is about to be, changed beside its running applier.
+    #[serde(default)]
+    pub beside: Option<Beside>,
+}
+
+/// A CHANGE beside a running applier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The read position from which the replica asks; `None` if it asks by its GTIDs.
+    pub asked: Option<BinlogPosition>,
+    /// After the CHANGE the applier still ran and had its relay log. Until this is known the server has executed exactly
+    /// what it had before, whatever its status shows.
+    pub applier_kept: bool,
+}
+
+impl Replay {
+    /// Which way it goes.
+    pub fn way(&self) -> Way {
+        match &self.beside {
+            None => Way::Stopped,
+            Some(Beside { asked: None, .. }) => Way::ByGtid,
+            Some(Beside { asked: Some(_), .. }) => Way::FromRead,
+        }
+    }
 }
 
 /// What a survivor had executed, in the dead primary's terms.
@@ -439,7 +464,7 @@ pub(super) mod tests {
         )
     }
 
-    fn replaying() -> ChannelRecord {
+    pub(in crate::replication) fn replaying() -> ChannelRecord {
         ChannelRecord {
             phase: Phase::Replaying,
             receiver_was_running: true,
@@ -457,6 +482,7 @@ pub(super) mod tests {
                 half_transaction: false,
                 applier_killed: false,
                 maybe_twice: Vec::new(),
+                beside: None,
             }),
             ..ChannelRecord::new("op1")
         }
@@ -530,6 +556,15 @@ pub(super) mod tests {
             !shown.contains("secret") && !shown.contains("one-time"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_record_of_an_older_agent_is_one_of_a_replay_with_the_applier_stopped() {
+        let mut text = serde_json::to_value(replaying()).unwrap();
+        text["replay"].as_object_mut().unwrap().remove("beside");
+        let read: ChannelRecord = serde_json::from_value(text).unwrap();
+        assert_eq!(read, replaying());
+        assert_eq!(read.replay.unwrap().way(), Way::Stopped);
     }
 
     #[test]

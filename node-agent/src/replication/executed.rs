@@ -5,6 +5,9 @@
 //!   it means in the dead primary's coordinates.
 //! - MySQL killed inside CHANGE MASTER may find `relay-log.info` naming a relay log that is gone; its status then shows
 //!   no position. The table or file still holds it, or the record does, since no applier ran since.
+//! - A CHANGE beside a running applier shows what it has read as executed if the applier stopped in that very moment, and a
+//!   channel that asks by GTIDs shows the head of the file until its first transaction. The record holds what was executed
+//!   before, and whether the applier was seen running afterwards.
 //! - With GTIDs a channel that was pointed elsewhere shows no position, or that of the head of a file, until something new comes.
 //!   What its GTIDs mean in the dead primary's log the operation has found out, and the record holds it.
 
@@ -14,7 +17,7 @@ use std::time::Duration;
 use binlog_core::{BinlogPosition, GtidState, MariaDbGtidPos, RelayLogInfo, SegmentChain};
 
 use super::ReplicationError;
-use super::channel::{ChannelRecord, Replay};
+use super::channel::{ChannelRecord, Phase, Replay};
 use super::local::{Control, Local};
 use super::relay::blocking;
 use crate::mysqld::status::ReplicaStatus;
@@ -31,6 +34,7 @@ pub(super) async fn correct(
     record: &ChannelRecord,
     status: &mut ReplicaStatus,
 ) -> Result<(), ReplicationError> {
+    beside_applier(record, status);
     by_standing(record, status);
     let Some(replay) = record.replay.as_ref() else {
         return Ok(());
@@ -53,6 +57,29 @@ pub(super) async fn correct(
         status.executed = Some(later(status.executed.take(), told));
     }
     Ok(())
+}
+
+/// What a server has executed whose channel was changed beside its applier.
+fn beside_applier(record: &ChannelRecord, status: &mut ReplicaStatus) {
+    let Some((replay, beside)) = record
+        .replay
+        .as_ref()
+        .and_then(|replay| Some((replay, replay.beside.as_ref()?)))
+        .filter(|_| record.phase == Phase::Replaying && record.points_here(status))
+    else {
+        return;
+    };
+    let shown = status.executed.take();
+    status.executed = match &beside.asked {
+        _ if !beside.applier_kept => Some(replay.from.clone()),
+        // No crash can take back what was executed before; what is replayed twice is skipped by its GTID.
+        None => Some(later(shown, replay.from.clone())),
+        // The place inside a transaction from which the rest was asked for: no applier ends there.
+        Some(asked) if replay.half_transaction && shown.as_ref() == Some(asked) => {
+            Some(replay.from.clone())
+        }
+        Some(_) => shown,
+    };
 }
 
 /// A server that has all GTIDs of a standing has executed up to its place.
@@ -174,7 +201,7 @@ async fn from_file(state_folder: &Path) -> Result<Option<BinlogPosition>, Replic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::channel::Standing;
+    use crate::replication::channel::{Beside, Standing};
 
     #[test]
     fn the_later_position_counts() {
@@ -256,6 +283,60 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_changed_beside_its_applier_stands_where_it_stood_unless_the_applier_went_on() {
+        let at = |text: &str| -> BinlogPosition { text.parse().unwrap() };
+        let (from, asked) = ("b.000001:400", "b.000001:640");
+        // By GTID, the applier was seen running, part of a transaction, what the status shows, what counts.
+        let table = [
+            (true, false, true, Some("b.000001:126"), from),
+            (true, false, true, Some("b.000001:900"), from),
+            (true, false, true, None, from),
+            (true, true, true, Some("b.000001:126"), from),
+            (true, true, false, None, from),
+            (true, true, true, Some("b.000001:900"), "b.000001:900"),
+            // Stopped in the moment of the CHANGE: what was read is shown as executed.
+            (false, false, true, Some(asked), from),
+            (false, false, false, Some(asked), from),
+            (false, true, true, Some(asked), from),
+            (false, true, true, Some(from), from),
+            (false, true, true, Some("b.000001:900"), "b.000001:900"),
+            // Between two transactions: a Rotate was all that it had read beyond.
+            (false, true, false, Some(asked), asked),
+        ];
+        for (by_gtid, kept, half, shown, expected) in table {
+            let mut record = crate::replication::channel::tests::replaying();
+            let replay = record.replay.as_mut().unwrap();
+            replay.from = at(from);
+            replay.half_transaction = half;
+            replay.beside = Some(Beside {
+                asked: (!by_gtid).then(|| at(asked)),
+                applier_kept: kept,
+            });
+            let user = replay.user.clone();
+            let status = |host| {
+                let mut status = crate::replication::channel::tests::status(host, 4000, &user);
+                status.executed = shown.map(at);
+                status
+            };
+            let mut here = status("127.0.0.1");
+            beside_applier(&record, &mut here);
+            assert_eq!(
+                here.executed,
+                Some(at(expected)),
+                "{by_gtid} {kept} {half} {shown:?}"
+            );
+            // Not changed yet, changed back, or complete: the server's word counts.
+            let mut elsewhere = status("db1");
+            beside_applier(&record, &mut elsewhere);
+            assert_eq!(elsewhere.executed, shown.map(at));
+            record.phase = Phase::Replayed;
+            let mut complete = status("127.0.0.1");
+            beside_applier(&record, &mut complete);
+            assert_eq!(complete.executed, shown.map(at));
+        }
+    }
+
+    #[test]
     fn only_positions_of_this_replay_count() {
         let at = |text: &str| -> BinlogPosition { text.parse().unwrap() };
         let replay = Replay {
@@ -270,6 +351,7 @@ mod tests {
             half_transaction: false,
             applier_killed: false,
             maybe_twice: Vec::new(),
+            beside: None,
         };
         let table = [
             ([None, None], "b.000001:100"),

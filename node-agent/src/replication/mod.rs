@@ -5,8 +5,9 @@
 //! - **Nothing of a channel is lost.** Before the first statement that overwrites settings of the channel (host,
 //!   account, TLS, delay, GTID mode) or of the server, [`channel::ChannelRecord`] holds them on disk; it goes away only
 //!   when they are restored.
-//! - **A position is what the server executed**, read while the applier stands still, and a replay starts exactly
-//!   there. What is executed already is never replayed.
+//! - **Where a replay starts is exact**: with both threads stopped at what the server executed, read while the applier stands
+//!   still; beside a running applier ([`way`]) at what it has received, or by its GTIDs. What is executed is never
+//!   replayed.
 //! - **An applier that stopped with an error is left alone**, whoever asks.
 //! - **No wait lasts longer than its caller's limit on lack of progress**; nothing limits how long progress may take.
 //! - **Never RESET MASTER**, and no CHANGE before the relay logs it would delete are kept aside.
@@ -31,8 +32,10 @@ mod replay;
 pub mod repoint;
 pub mod resume;
 mod revive;
+mod serve;
 mod settle;
 mod watch;
+pub mod way;
 
 pub use apply::{ApplyOutcome, ApplyPhase, ApplyRequest, ApplyStatus, apply};
 pub use channel::{ChannelRecord, Phase, observed_as_original, unfinished_replay};
@@ -43,3 +46,4 @@ pub use promote::{Promoted, make_writable, promote};
 pub use receiver::{ReceiverStopped, stop_receiver};
 pub use repoint::{RepointRequest, Repointed, repoint};
 pub use resume::{Threads, resume, undo};
+pub use way::{Choice, Way};

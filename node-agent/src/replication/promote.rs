@@ -7,7 +7,7 @@ use binlog_core::BinlogPosition;
 
 use super::channel::{ChannelRecord, Evidence, Phase};
 use super::local::{Control, Local, small};
-use super::replay::protect;
+use super::serve::protect;
 use super::settle::settle;
 use super::{ReplicationError, globals, revive};
 use crate::mysqld::semi_sync::SemiSync;

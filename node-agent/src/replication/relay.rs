@@ -27,6 +27,8 @@ pub struct RelayFiles {
 pub struct Received {
     /// End of the last whole transaction; `None` if nothing is held.
     pub whole_end: Option<BinlogPosition>,
+    /// End of the last event; `None` if nothing is held.
+    pub data_end: Option<BinlogPosition>,
     /// The part of a transaction behind it, if the received range ends inside one.
     pub tail: Option<UnfinishedTail>,
 }
@@ -105,6 +107,7 @@ impl RelayFiles {
         if files.is_empty() {
             return Ok(Received {
                 whole_end: None,
+                data_end: None,
                 tail: None,
             });
         }
@@ -114,6 +117,7 @@ impl RelayFiles {
             let survey = logs.survey()?;
             Ok(Received {
                 whole_end: survey.whole_end,
+                data_end: survey.data_end,
                 tail: logs.unfinished_tail()?,
             })
         })

@@ -11,7 +11,7 @@ use binlog_core::BinlogPosition;
 use super::channel::{ChannelRecord, Evidence, OriginalChannel, Phase};
 use super::credentials::{Credentials, FoundIn};
 use super::local::{Control, Local, small};
-use super::replay::protect;
+use super::serve::protect;
 use super::settle::settle;
 use super::{ReplicationError, change, globals, revive};
 use crate::config::Secret;

@@ -5,8 +5,8 @@
 use super::ReplicationError;
 use super::channel::{ChannelRecord, Phase};
 use super::local::{Control, Local, small};
-use super::replay::protect;
 use super::repoint::restoring;
+use super::serve::protect;
 use super::settle::{Settled, settle};
 use super::{change, globals, revive};
 use crate::mysqld::Deadline;

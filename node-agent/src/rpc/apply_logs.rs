@@ -12,7 +12,7 @@ use tonic::{Request, Response};
 use super::failure::on_wire;
 use super::{admit, replica, work};
 use crate::agent::Agent;
-use crate::replication::{self, ApplyOutcome, ApplyPhase, ApplyRequest, ApplyStatus};
+use crate::replication::{self, ApplyOutcome, ApplyPhase, ApplyRequest, ApplyStatus, Choice, Way};
 use crate::source::{Flavor, SourceIdentity};
 
 pub(super) async fn handle(
@@ -116,6 +116,17 @@ fn moving(status: ApplyStatus) -> ApplyProgress {
 }
 
 fn done(outcome: ApplyOutcome) -> ApplyProgress {
+    let (way, way_reason) = match outcome.way {
+        None => (v1::ApplyWay::Unspecified, String::new()),
+        Some(Choice { way, why }) => {
+            let way = match way {
+                Way::ByGtid => v1::ApplyWay::BesideByGtid,
+                Way::FromRead => v1::ApplyWay::BesideFromRead,
+                Way::Stopped => v1::ApplyWay::Stopped,
+            };
+            (way, why)
+        }
+    };
     let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     ApplyProgress {
         event: Some(v1::apply_progress::Event::Done(v1::ApplyResult {
@@ -131,6 +142,8 @@ fn done(outcome: ApplyOutcome) -> ApplyProgress {
             switch_us: us(outcome.switch),
             replay_us: us(outcome.replay),
             connections: u32::try_from(outcome.connections).unwrap_or(u32::MAX),
+            way: way.into(),
+            way_reason,
         })),
     }
 }

@@ -56,6 +56,11 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
     fs::write(file, bytes).map_err(SandboxError::io("write", file))
 }
 
+/// Takes a file away.
+pub fn remove(file: &Path) -> Result<(), SandboxError> {
+    fs::remove_file(file).map_err(SandboxError::io("remove", file))
+}
+
 /// Copies a file without these bytes of it.
 pub fn cut_out(from: &Path, range: Range<u64>, to: &Path) -> Result<(), SandboxError> {
     let kept: Vec<u8> = read(from)?

@@ -1,5 +1,6 @@
 //! A cluster, the program beside it, and a client: what every scenario starts from.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::sandbox::deployment::{Deployment, DeploymentSpec};
@@ -15,6 +16,9 @@ use super::files;
 use super::lag::{self, Plan, Played};
 use super::ledger::Ledger;
 use super::renumber;
+
+/// What the faults of an agent's local source begin with in its configuration, of which they are the end.
+const FAULTS: &str = "testing:\n  replay_faults: ";
 
 /// Servers with agents, and a client that has written nothing yet. Ends with the value.
 #[derive(Debug)]
@@ -101,16 +105,27 @@ impl Scene {
     /// it, and restarts the agent.
     pub async fn inject(&self, number: usize, faults: &[String]) -> Result<(), Failure> {
         let agent = self.mha()?.agent(number);
-        let config = self
-            .cluster
-            .dir()
-            .join("mha")
-            .join(format!("{}.yaml", agent.name()));
-        let more = format!("testing:\n  replay_faults: [{}]\n", faults.join(", "));
-        files::append(&config, &more)?;
+        let more = format!("{FAULTS}[{}]\n", faults.join(", "));
+        files::append(&self.agent_config(number)?, &more)?;
         agent.kill()?;
         agent.start().await?;
         Ok(())
+    }
+
+    /// Starts the agent of this replica, which was killed, without the faults that it had been given.
+    pub async fn start_agent_without_faults(&self, number: usize) -> Result<(), Failure> {
+        let config = self.agent_config(number)?;
+        let text = String::from_utf8_lossy(&files::read(&config)?).into_owned();
+        let own = text.split(FAULTS).next().unwrap_or_default();
+        files::write(&config, own.as_bytes())?;
+        self.mha()?.agent(number).start().await?;
+        Ok(())
+    }
+
+    fn agent_config(&self, number: usize) -> Result<PathBuf, Failure> {
+        let agent = self.mha()?.agent(number);
+        let name = format!("{}.yaml", agent.name());
+        Ok(self.cluster.dir().join("mha").join(name))
     }
 
     /// Has the primary go on with this file number; see [`renumber::renumber`].

@@ -28,3 +28,4 @@ mod table;
 mod tools;
 mod watch;
 mod watched;
+mod ways;

@@ -1,7 +1,7 @@
 //! A replica holds the first part of a transaction.
 
 use tests::on_every_form;
-use tests::sandbox::{ClusterSpec, ServerKind};
+use tests::sandbox::ClusterSpec;
 use tests::scenario::half::{self, Engine, Half};
 use tests::scenario::{Expected, Failure, Form, Scene};
 
@@ -84,11 +84,4 @@ async fn half_a_transaction_that_nobody_has_in_full_with_a_myisam_change(
     form: Form,
 ) -> Result<(), Failure> {
     whole_nowhere(spec(form, 0, "STATEMENT"), Engine::WithMyIsam).await
-}
-
-/// From 8.0.16 on a server lets only accounts with SYSTEM_USER end its applier, and a STOP would wait for a minute.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_a_transaction_by_gtid_on_mysql_9_7() -> Result<(), Failure> {
-    let spec = ClusterSpec::new(ServerKind::MySql97).replicas(2).by_gtid();
-    whole_on_the_dead_disk(spec, Engine::Transactional).await
 }
