@@ -23,6 +23,7 @@ use crate::mysqld::configured::{self, Configured, Start};
 use crate::mysqld::{self, Endpoint, Observed, Remembered, SqlError};
 use crate::replication::facts::ChannelFacts;
 use crate::replication::{self, ChannelRecord, Local, observed_as_original};
+use crate::resumed;
 use crate::state::durable;
 use crate::state::epoch::EpochStore;
 use crate::state::flight::Flights;
@@ -121,7 +122,7 @@ impl Agent {
     }
 
     /// Starts what the agent does unasked, until `stop`: enforces holds, keeps deposed servers read-only, keeps leases,
-    /// addresses and relay logs, refreshes what is remembered, watches the servers, drops old segments.
+    /// addresses and relay logs, ends what interrupted replays left deferred, refreshes what is remembered, watches the servers, drops old segments.
     pub fn start_background(self: &Arc<Self>, stop: &CancellationToken) {
         for (name, server) in &self.servers {
             tokio::spawn(Arc::clone(&server.fence).enforce(stop.clone()));
@@ -131,6 +132,11 @@ impl Agent {
                 stop.clone(),
             ));
             tokio::spawn(refresh(Arc::clone(server), stop.clone()));
+            tokio::spawn(resumed::run(
+                Arc::clone(self),
+                Arc::clone(server),
+                stop.clone(),
+            ));
             tokio::spawn(guard::enforce(Arc::clone(server), stop.clone()));
             tokio::spawn(lease::run(
                 Arc::clone(self),

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod mysqld;
 pub mod peers;
 pub mod replication;
+mod resumed;
 pub mod rpc;
 pub mod source;
 pub mod state;

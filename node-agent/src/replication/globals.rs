@@ -80,6 +80,11 @@ pub(super) async fn flush_deferred(
     }
 }
 
+/// Commits of this server may be deferred by a replay that kept these originals.
+pub(super) fn may_have_deferred(saved: &BTreeMap<String, String>) -> bool {
+    saved.contains_key(FLUSH_AT_COMMIT)
+}
+
 /// Sets a variable to its original value.
 async fn put_back(
     control: &mut Control,

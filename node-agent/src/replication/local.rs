@@ -145,3 +145,33 @@ impl Control {
 pub(super) fn small(deadline: Deadline) -> Duration {
     deadline.at_most(SMALL)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl ProtectRelayLogs for Nothing {
+        fn protect(&self, _: &[PathBuf]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A server that nobody can reach, with this state folder.
+    pub(in crate::replication) fn unreachable(folder: &std::path::Path) -> Local {
+        Local {
+            endpoint: Endpoint {
+                server: "db2:3306".to_owned(),
+                socket: folder.join("mysqld.sock"),
+                user: "mha".to_owned(),
+                password: None,
+            },
+            state_folder: folder.to_owned(),
+            replication_user: None,
+            replication_password: None,
+            protect: Arc::new(Nothing),
+        }
+    }
+}

@@ -18,6 +18,7 @@ pub mod apply;
 mod change;
 pub mod channel;
 pub mod credentials;
+mod deferred;
 mod drain;
 pub mod error;
 mod executed;
@@ -39,6 +40,7 @@ pub mod way;
 
 pub use apply::{ApplyOutcome, ApplyPhase, ApplyRequest, ApplyStatus, apply};
 pub use channel::{ChannelRecord, Phase, observed_as_original, unfinished_replay};
+pub use deferred::make_durable;
 pub use error::ReplicationError;
 pub use facts::{ChannelFacts, complete};
 pub use local::{Local, ProtectRelayLogs};
