@@ -88,6 +88,12 @@ pub struct Settings {
     /// It tells its source what it has received; `None` if it cannot be told to.
     #[serde(default)]
     pub semi_sync_replica: Option<bool>,
+    /// How many replicas its commits wait for then; `None` where the server has no such variable: for one.
+    #[serde(default)]
+    pub semi_sync_wait_for: Option<u32>,
+    /// How long they wait, in milliseconds.
+    #[serde(default)]
+    pub semi_sync_timeout_ms: Option<u64>,
 }
 
 /// A server's own binary log.
@@ -215,6 +221,21 @@ pub struct ServerFacts {
     /// Whether its configuration has `read_only=1`.
     #[serde(default)]
     pub configured_read_only: Configured,
+    /// The source waited for its receiver when that last ran, and its own side of semi-synchronous replication is still on.
+    #[serde(default)]
+    pub semi_sync_received: bool,
+    /// The account of its agent; `None` where nothing is asked of it beyond what older servers ask, or the agent does not look.
+    #[serde(default)]
+    pub account: Option<Account>,
+}
+
+/// The account that an agent uses at its server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// As in GRANT: `'user'@'host'`.
+    pub name: String,
+    /// Privileges that it needs there and has not.
+    pub missing: Vec<String>,
 }
 
 impl ServerFacts {

@@ -111,6 +111,8 @@ pub(crate) fn survivor_facts(server_id: u32, read: &str, executed: &str) -> Serv
             relay_log_recovery: false,
             semi_sync_source: None,
             semi_sync_replica: None,
+            semi_sync_wait_for: None,
+            semi_sync_timeout_ms: None,
         }),
         binlog: None,
         replica: Some(replica(read, executed)),
@@ -120,6 +122,8 @@ pub(crate) fn survivor_facts(server_id: u32, read: &str, executed: &str) -> Serv
             answer: Answer::Yes,
             evidence: "read_only=1 at /etc/my.cnf:1".to_owned(),
         },
+        semi_sync_received: false,
+        account: None,
     }
 }
 

@@ -358,7 +358,11 @@ impl LocalServer {
         let endpoint = Endpoint::from_config(&self.config)?;
         let folder = &self.config.state_dir;
         let datadir = self.config.datadir.as_deref();
-        Ok(mysqld::observe(&endpoint, folder, datadir, limit).await)
+        // A record that cannot be read is told of where it is needed.
+        let record = ChannelRecord::load(folder).ok().flatten();
+        let replay = record.as_ref().and_then(|record| record.replay.as_ref());
+        let replay_user = replay.map(|replay| replay.user.as_str());
+        Ok(mysqld::observe(&endpoint, folder, datadir, replay_user, limit).await)
     }
 
     /// Tells the watch that the server's files are known, and the keeper where the relay logs are and whose stream they

@@ -4,7 +4,7 @@ use binlog_core::{BinlogPosition, RelayPosition, StreamRange};
 use proto::v1;
 
 use crate::facts::{
-    Answer, Configured, Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey,
+    Account, Answer, Configured, Flavor, Identity, LastTransaction, LogEnd, LogEndKind, LogSurvey,
     OwnBinlog, Process, Receiver, Replica, ServerFacts, Settings, ThreadError,
 };
 
@@ -124,6 +124,11 @@ pub(super) fn server_facts(wire: v1::ServerState) -> Converted<ServerFacts> {
             .map(configured)
             .transpose()?
             .unwrap_or_default(),
+        semi_sync_received: wire.semi_sync_received,
+        account: wire.account.map(|account| Account {
+            name: account.name,
+            missing: account.missing,
+        }),
     })
 }
 
@@ -184,6 +189,8 @@ fn settings(wire: v1::ServerSettings) -> Settings {
         relay_log_recovery: wire.relay_log_recovery,
         semi_sync_source: wire.semi_sync_source,
         semi_sync_replica: wire.semi_sync_replica,
+        semi_sync_wait_for: wire.semi_sync_wait_for,
+        semi_sync_timeout_ms: wire.semi_sync_timeout_ms,
     }
 }
 

@@ -24,7 +24,7 @@ pub use lease::{Primary, Word};
 pub use stream::{NothingSaved, SegmentOutcome};
 pub use values::{
     Applied, ApplyWay, Claim, ClaimGranted, Context, GtidPlace, Held, HeldEvent, Logs, Promoted,
-    Repointed, SegmentRef, StoppedReceiver,
+    Repointed, SegmentRef, StoppedReceiver, Waits,
 };
 pub use watch::StateStream;
 

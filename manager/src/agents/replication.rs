@@ -8,7 +8,7 @@ use proto::v1;
 use super::client::{AgentClient, Result, unary, wire_context};
 use super::convert::{self, BadAnswer, to_wire};
 use super::stream::{self, Step};
-use super::values::{Applied, ApplyWay, Context, Promoted, Repointed, StoppedReceiver};
+use super::values::{Applied, ApplyWay, Context, Promoted, Repointed, StoppedReceiver, Waits};
 use crate::facts::{Identity, Replica};
 use crate::topology::Standing;
 
@@ -124,7 +124,7 @@ impl AgentClient {
         convert().map_err(self.bad(CALL))
     }
 
-    /// read_only=0: the point of no return.
+    /// read_only=0: the point of no return. What became of `wait_for_replicas`, if that was asked for.
     ///
     /// # Errors
     /// See [`AgentCallError`].
@@ -132,11 +132,13 @@ impl AgentClient {
         &self,
         context: &Context,
         server: &str,
+        wait_for_replicas: bool,
         limit: Duration,
-    ) -> Result<()> {
+    ) -> Result<Option<Waits>> {
         const CALL: &str = "MakeWritable";
         let request = v1::MakeWritableRequest {
             context: Some(wire_context(context, server, limit)),
+            wait_for_replicas,
         };
         let answer = unary(
             self.name(),
@@ -148,7 +150,7 @@ impl AgentClient {
         if answer.read_only {
             return Err(self.bad(CALL)(BadAnswer::new("read_only", "false", "true")));
         }
-        Ok(())
+        Ok(wait_for_replicas.then(|| waits(answer)))
     }
 
     /// Points the replica at a new source.
@@ -249,4 +251,19 @@ fn applied(done: v1::ApplyResult) -> std::result::Result<Applied, BadAnswer> {
         connections: done.connections,
         way,
     })
+}
+
+fn waits(answer: v1::MakeWritableResponse) -> Waits {
+    if !answer.waits_by.is_empty() {
+        return Waits::By {
+            variable: answer.waits_by,
+        };
+    }
+    Waits::Not {
+        why: if answer.waits_not.is_empty() {
+            "its agent does not say (is it of an older release?)".to_owned()
+        } else {
+            answer.waits_not
+        },
+    }
 }

@@ -56,6 +56,22 @@ pub struct Context {
     pub epoch: u64,
 }
 
+/// Whether the commits of a server that was opened wait for replicas, where that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waits {
+    /// They do.
+    By {
+        /// The variable that has them wait.
+        variable: String,
+    },
+    /// They do not.
+    Not {
+        /// Why.
+        why: String,
+    },
+}
+
 /// A segment in an agent's store.
 #[derive(Debug, Clone)]
 pub struct SegmentRef {

@@ -364,6 +364,9 @@ fn told(explanation: &Explanation) -> String {
             text.push_str(&format!(
                 "  lost if its host is gone: {loss_if_host_died}\n"
             ));
+            if let Some(semi_sync) = &explanation.semi_sync {
+                text.push_str(&format!("  semi-synchronous replication: {semi_sync}\n"));
+            }
             text.push_str(&times("if mysqld dies", time_if_server_died));
             text.push_str(&times("if its host is gone", time_if_host_died));
         }

@@ -21,6 +21,7 @@ use crate::facts::{Answer, Process, ServerFacts};
 use crate::guard::{Blocked, Past};
 use crate::lease::LeaseStatus;
 use crate::observe::{ServerView, Snapshot};
+use crate::plan;
 use crate::record::Another;
 use crate::topology::{self, Assurances};
 use crate::verdict::{Ping, Port};
@@ -106,6 +107,9 @@ pub struct Explanation {
     pub remarks: Vec<String>,
     /// What would happen.
     pub if_it_died: IfItDied,
+    /// What would then become of semi-synchronous replication; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semi_sync: Option<String>,
 }
 
 /// What an explanation is made of.
@@ -162,7 +166,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
     });
     conditions.push(conditions::of_record(known));
     conditions.extend(conditions::of_lease(known));
-    let if_it_died = if_it_died(known);
+    let (if_it_died, semi_sync) = if_it_died(known);
     Explanation {
         format_version: 1,
         cluster: known.config.cluster.clone(),
@@ -174,6 +178,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         conditions,
         remarks: remarks::of(known),
         if_it_died,
+        semi_sync,
     }
 }
 
@@ -198,9 +203,11 @@ fn follows(known: &Known<'_>, server: &ServerConfig) -> bool {
         })
 }
 
-fn if_it_died(known: &Known<'_>) -> IfItDied {
-    let refuse = |why: &dyn std::fmt::Display| IfItDied::Refuse {
-        why: why.to_string(),
+/// The outcome, and what would become of semi-synchronous replication.
+fn if_it_died(known: &Known<'_>) -> (IfItDied, Option<String>) {
+    let refuse = |why: &dyn std::fmt::Display| {
+        let why = why.to_string();
+        (IfItDied::Refuse { why }, None)
     };
     if let Err(blocked) = &known.permit {
         return refuse(blocked);
@@ -222,7 +229,7 @@ fn if_it_died(known: &Known<'_>) -> IfItDied {
         server: server.clone(),
         why,
     };
-    IfItDied::Promote {
+    let promote = IfItDied::Promote {
         winner: election.winner.clone(),
         rule: election.rule.to_string(),
         losers: election
@@ -243,7 +250,9 @@ fn if_it_died(known: &Known<'_>) -> IfItDied {
         loss_if_host_died: loss(known, &topology),
         time_if_server_died: expected::if_server_died(known, &topology, &election.winner),
         time_if_host_died: expected::if_host_died(known, &topology, &election.winner),
-    }
+    };
+    let semi_sync = plan::semi_sync(&topology, &election.winner);
+    (promote, semi_sync.map(|s| s.to_string()))
 }
 
 /// The same snapshot, with the primary dead.

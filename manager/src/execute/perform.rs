@@ -6,7 +6,7 @@ use proto::v1::ErrorKind;
 use tokio::time::Instant;
 
 use super::{Run, StepError, address, copy, lock, show_event};
-use crate::agents::{AgentCallError, HeldEvent, Logs, Primary, SegmentOutcome, SegmentRef};
+use crate::agents::{AgentCallError, HeldEvent, Logs, Primary, SegmentOutcome, SegmentRef, Waits};
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
 use crate::plan::{Act, PieceId, Source};
@@ -140,16 +140,19 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
             lock(&run.progress).promoted = Some(promoted.clone());
             Ok(StepOutcome::Promoted(promoted))
         }
-        Act::MakeWritable { server } => {
+        Act::MakeWritable {
+            server,
+            wait_for_replicas,
+        } => {
             let client = run.client(server)?;
             let limit = policy.call_timeout;
             // A lease that an earlier run gave it may end at this very moment: the next try lifts that order, too.
             let crossed = |error: &AgentCallError| error.kind() == Some(ErrorKind::Conflict);
-            super::again(limit, crossed, || {
-                client.make_writable(context, server, limit)
+            let waits = super::again(limit, crossed, || {
+                client.make_writable(context, server, *wait_for_replicas, limit)
             })
             .await?;
-            Ok(StepOutcome::Writable)
+            Ok(StepOutcome::Writable { waits })
         }
         Act::AwaitLease { .. } => {
             let ends = lock(&run.progress)
@@ -403,7 +406,11 @@ pub(super) fn note(outcome: &StepOutcome) -> String {
         StepOutcome::LeaseOver { waited_ms } => format!("over, waited {waited_ms} ms"),
         StepOutcome::Assigned { lease: true } => "it holds a lease".to_owned(),
         StepOutcome::Assigned { lease: false } => String::new(),
-        StepOutcome::Released { .. } | StepOutcome::Writable => String::new(),
+        StepOutcome::Released { .. } | StepOutcome::Writable { waits: None } => String::new(),
+        StepOutcome::Writable { waits: Some(waits) } => match waits {
+            Waits::By { variable } => format!("its commits wait for replicas by {variable}"),
+            Waits::Not { why } => format!("its commits do NOT wait for replicas: {why}"),
+        },
         StepOutcome::HeldDown(held) => {
             let fence = if held.confirmed {
                 "confirmed"

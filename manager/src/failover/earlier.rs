@@ -47,8 +47,10 @@ fn of_operation(records: Vec<Record>, dead: &str) -> Option<AlreadyPromoted> {
         _ => return None,
     };
     let mut last = None;
+    let mut semi_sync = None;
     for record in records {
         match record {
+            Record::Plan { plan, .. } => semi_sync = plan.semi_sync,
             Record::Started { stage, step, .. } => {
                 if let Act::Promote {
                     server,
@@ -62,6 +64,7 @@ fn of_operation(records: Vec<Record>, dead: &str) -> Option<AlreadyPromoted> {
                         promoted: None,
                         operation: continues.unwrap_or_else(|| operation.clone()),
                         end: executed_at_least,
+                        semi_sync: semi_sync.clone(),
                     };
                     last = Some(((stage, step.id), found));
                 }

@@ -128,7 +128,7 @@ fn of_journal(path: &Path) -> Result<Option<Past>, JournalError> {
                     continue;
                 };
                 match (act, outcome.as_ref()) {
-                    (Act::MakeWritable { server }, StepOutcome::Writable) => {
+                    (Act::MakeWritable { server, .. }, StepOutcome::Writable { .. }) => {
                         past.opened = Some(server.clone());
                         past.opened_after_ms = Some(unix_ms.saturating_sub(begin.unix_ms));
                     }

@@ -267,6 +267,7 @@ async fn write(dir: &std::path::Path, operation: &str, dead: &str, opens: &str, 
             id: StepId(7),
             act: Act::MakeWritable {
                 server: opens.into(),
+                wait_for_replicas: false,
             },
             after: vec![],
         },
@@ -275,7 +276,7 @@ async fn write(dir: &std::path::Path, operation: &str, dead: &str, opens: &str, 
         unix_ms: NOW + 300,
         stage: 2,
         step: StepId(7),
-        outcome: Box::new(StepOutcome::Writable),
+        outcome: Box::new(StepOutcome::Writable { waits: None }),
     };
     let end = Record::End {
         unix_ms: NOW + 305,

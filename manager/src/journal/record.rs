@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use binlog_core::{BinlogPosition, Manifest, StreamRange};
 use serde::{Deserialize, Serialize};
 
-use crate::agents::{Applied, Held, HeldEvent, Promoted, Repointed, StoppedReceiver};
+use crate::agents::{Applied, Held, HeldEvent, Promoted, Repointed, StoppedReceiver, Waits};
 use crate::config::HostPort;
 use crate::elect::Election;
 use crate::facts::Replica;
@@ -179,7 +179,11 @@ pub enum StepOutcome {
     /// Promoted, still read-only.
     Promoted(Promoted),
     /// Open for writes.
-    Writable,
+    Writable {
+        /// Whether its commits wait for replicas; `None` if nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waits: Option<Waits>,
+    },
     /// The dead primary's lease is over.
     LeaseOver {
         /// How long that was waited for, milliseconds.

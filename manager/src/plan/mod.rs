@@ -9,6 +9,7 @@
 
 mod cover;
 mod frontier;
+mod semi_sync;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cover::{Piece, PieceId};
 pub use frontier::{Frontier, Target};
+pub use semi_sync::{SemiSync, SourceSide, semi_sync};
 pub use step::{Act, Phase, Source, Step, StepId};
 
 use crate::agents::{Logs, Promoted};
@@ -108,6 +110,9 @@ pub struct AlreadyPromoted {
     pub operation: String,
     /// How far everything known went then: the others must execute this much.
     pub end: BinlogPosition,
+    /// What was decided of semi-synchronous replication then: a server that is no replica any more cannot tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semi_sync: Option<SemiSync>,
 }
 
 /// Why no plan can be made.
@@ -153,6 +158,9 @@ pub struct Plan {
     pub pieces: Vec<Piece>,
     /// Steps; each after those it waits for.
     pub steps: Vec<Step>,
+    /// What becomes of semi-synchronous replication; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semi_sync: Option<SemiSync>,
 }
 
 impl Plan {
@@ -182,10 +190,15 @@ pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
         return Err(PlanError::NoPosition);
     }
     let pieces = cover::cover(findings.topology, findings.holdings, &frontier)?;
+    let semi_sync = match findings.promoted {
+        Some(earlier) => earlier.semi_sync.clone(),
+        None => semi_sync(findings.topology, &findings.election.winner),
+    };
     let steps = Builder {
         findings,
         frontier: &frontier,
         pieces: &pieces,
+        wait_for_replicas: semi_sync.as_ref().is_some_and(SemiSync::is_asked_for),
         steps: Vec::new(),
     }
     .build();
@@ -194,6 +207,7 @@ pub fn make(findings: Findings<'_>) -> Result<Plan, PlanError> {
         frontier,
         pieces,
         steps,
+        semi_sync,
     })
 }
 
@@ -201,6 +215,8 @@ struct Builder<'a> {
     findings: Findings<'a>,
     frontier: &'a Frontier,
     pieces: &'a [Piece],
+    /// The commits of the new primary are to wait for replicas.
+    wait_for_replicas: bool,
     steps: Vec<Step>,
 }
 
@@ -322,6 +338,7 @@ impl Builder<'_> {
         let writable = self.add(
             Act::MakeWritable {
                 server: winner.to_owned(),
+                wait_for_replicas: self.wait_for_replicas,
             },
             after,
         );

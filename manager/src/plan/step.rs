@@ -148,6 +148,9 @@ pub enum Act {
     MakeWritable {
         /// New primary.
         server: String,
+        /// Before that, have its commits wait for replicas. See [`super::SemiSync`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wait_for_replicas: bool,
     },
     /// Wait until the dead primary's lease is over and its agent has closed it.
     AwaitLease {
@@ -214,7 +217,7 @@ impl Act {
             | Self::Drain { server, .. }
             | Self::Apply { server, .. }
             | Self::Promote { server, .. }
-            | Self::MakeWritable { server }
+            | Self::MakeWritable { server, .. }
             | Self::AwaitLease { server }
             | Self::AssignPrimary { server, .. }
             | Self::DropAddress { server }
@@ -347,7 +350,17 @@ impl fmt::Display for Act {
                 write!(f, "bring {server} to {until} with {}", pieces.join(", "))
             }
             Self::Promote { server, .. } => write!(f, "promote {server}"),
-            Self::MakeWritable { server } => write!(f, "open {server} for writes"),
+            Self::MakeWritable {
+                server,
+                wait_for_replicas: false,
+            } => write!(f, "open {server} for writes"),
+            Self::MakeWritable {
+                server,
+                wait_for_replicas: true,
+            } => write!(
+                f,
+                "open {server} for writes, its commits waiting for replicas"
+            ),
             Self::AwaitLease { server } => write!(f, "wait for the end of the lease of {server}"),
             Self::AssignPrimary { server, primary } => {
                 write!(

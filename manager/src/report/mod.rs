@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use save::save;
 pub use text::render;
 
+use crate::agents::Waits;
 use crate::config::ClusterConfig;
 use crate::elect::{self, Election};
 use crate::execute::{Run, StepResult, StepResults, StepTiming, unix_ms};
@@ -438,7 +439,19 @@ impl Report {
                 );
                 seen.executed.insert(server.clone(), at);
             }
-            (Act::MakeWritable { server }, StepOutcome::Writable) => {
+            (Act::MakeWritable { server, .. }, StepOutcome::Writable { waits }) => {
+                if let Some(Waits::Not { why }) = waits {
+                    self.needs_care(
+                        server,
+                        format!(
+                            "its commits wait for no replica, as those of {} did: {why}",
+                            self.dead_primary
+                        ),
+                    );
+                }
+                if let Some(semi_sync) = plan.semi_sync.as_ref().filter(|s| !s.is_asked_for()) {
+                    self.needs_care(server, semi_sync.to_string());
+                }
                 self.new_primary = Some(server.clone());
                 self.writable_after_us = run
                     .timeline()

@@ -64,6 +64,7 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     election(out, report)?;
     positions(out, report)?;
     plan(out, report)?;
+    semi_sync(out, report)?;
     timeline(out, report)?;
     recovered(out, report)?;
     proof(out, report)?;
@@ -180,6 +181,14 @@ fn plan(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "  {:>3} {}{after}", step.id.0, step.act)?;
     }
     Ok(())
+}
+
+fn semi_sync(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(semi_sync) = report.plan.as_ref().and_then(|p| p.semi_sync.as_ref()) else {
+        return Ok(());
+    };
+    writeln!(out)?;
+    writeln!(out, "Semi-synchronous replication: {semi_sync}")
 }
 
 fn timeline(out: &mut String, report: &Report) -> std::fmt::Result {

@@ -151,7 +151,7 @@ pub fn due(journal: &Path, records: &[Record]) -> Option<Due> {
                 from = unread.then(|| plan.frontier.end.clone());
             }
             Record::Done { outcome, .. } => {
-                opened |= matches!(**outcome, StepOutcome::Writable);
+                opened |= matches!(**outcome, StepOutcome::Writable { .. });
             }
             Record::Returned(_) => return None,
             _ => {}

@@ -16,6 +16,7 @@ mod lease;
 mod logs;
 mod refused;
 mod release;
+mod semi_sync;
 mod survivors;
 mod watching;
 mod world;

@@ -47,6 +47,10 @@ pub(crate) struct FakeServer {
     pub(crate) read_only: bool,
     pub(crate) log_bin: bool,
     pub(crate) version: &'static str,
+    /// The source's side of semi-synchronous replication, if it has one.
+    pub(crate) semi_sync_source: Option<bool>,
+    /// The primary waited for its receiver.
+    pub(crate) semi_sync_received: bool,
     /// Received up to here (a survivor), or written up to here (the primary).
     pub(crate) received: u64,
     /// Oldest byte the relay log still holds.
@@ -115,6 +119,8 @@ impl FakeServer {
             read_only: true,
             log_bin: true,
             version: "5.6.24-log",
+            semi_sync_source: None,
+            semi_sync_received: false,
             received: START,
             held_from: START,
             executed: START,

@@ -165,7 +165,8 @@ pub(super) async fn carry_out(server: &Arc<LocalServer>, made: &Assignment, open
             Ok(local) => local,
             Err(error) => return failed(&error),
         };
-        match replication::make_writable(&local, Deadline::after(LIMIT)).await {
+        // It was the primary before: whether its commits wait is as it was, or as its configuration has it.
+        match replication::make_writable(&local, false, Deadline::after(LIMIT)).await {
             Ok(_) => {}
             Err(error @ ReplicationError::StillAReplica { .. }) => {
                 tracing::error!(

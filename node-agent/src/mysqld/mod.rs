@@ -4,6 +4,7 @@
 //! never used again; what a lost answer did is reported as unknown, never as failed; no password and no statement
 //! text reaches a log or an error.
 
+pub mod account;
 pub mod configured;
 pub mod deadline;
 pub mod dialect;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
+use super::account::{self, Account};
 use super::dialect::Dialect;
 use super::paths::Remembered;
 use super::semi_sync::{self, SemiSync};
@@ -102,6 +103,8 @@ pub struct Alive {
     pub remembered: Remembered,
     /// All variables that were read.
     pub variables: Variables,
+    /// The account of the session; `None` where the server asks no more of it than older ones did.
+    pub account: Option<Account>,
 }
 
 /// The mysqld process.
@@ -127,17 +130,19 @@ pub struct Observed {
 }
 
 /// Observes a server. `limit` bounds each of the few statements and the connection; `configured_datadir` and the state
-/// folder serve a server that does not answer.
+/// folder serve a server that does not answer. `replay_user` is the account with which its channel reads from the local source, if
+/// there is a replay.
 pub async fn observe(
     endpoint: &Endpoint,
     state_folder: &Path,
     configured_datadir: Option<&Path>,
+    replay_user: Option<&str>,
     limit: Duration,
 ) -> Observed {
     let mut sql = read_alive(endpoint, limit).await;
     let remembered = match &mut sql {
         Ok(alive) => {
-            keep_semi_sync(alive, state_folder);
+            keep_semi_sync(alive, state_folder, replay_user);
             if let Err(error) = alive.remembered.store(state_folder) {
                 tracing::warn!(server = %endpoint.server, %error, "what the server said about its files was not stored");
             }
@@ -162,15 +167,19 @@ pub async fn observe(
     }
 }
 
-/// A receiver that does not run is not semi-synchronous any more, and says nothing of what it was.
-fn keep_semi_sync(alive: &mut Alive, state_folder: &Path) {
-    let runs = alive
-        .replica
-        .as_ref()
-        .is_some_and(|replica| replica.receiver == Receiver::Running);
-    if !runs && let Ok(Some(known)) = Remembered::load(state_folder) {
-        alive.remembered.semi_sync |= known.semi_sync;
-    }
+/// A receiver that does not run says nothing of what it was; nor does one that reads from the local source, which has no
+/// semi-synchronous replication.
+fn keep_semi_sync(alive: &mut Alive, state_folder: &Path, replay_user: Option<&str>) {
+    let channel = alive.replica.as_ref();
+    let known = || matches!(Remembered::load(state_folder), Ok(Some(known)) if known.semi_sync);
+    alive.remembered.semi_sync = semi_sync::was_waited_for(
+        alive.remembered.semi_sync,
+        channel.map(|replica| {
+            replica.receiver == Receiver::Running && replay_user != Some(&replica.source_user)
+        }),
+        &alive.settings.semi_sync,
+        known,
+    );
 }
 
 fn process_state(datadir: Option<&Path>, pid_file: Option<&Path>) -> ProcessState {
@@ -210,7 +219,9 @@ pub async fn read(session: &mut Session, limit: Duration) -> Result<Alive, SqlEr
     let command_line = command_line(&identity.datadir, &variables);
     let mut remembered = Remembered::from_variables(&variables, identity.clone(), &command_line);
     remembered.semi_sync = semi_sync::receives(session, &settings.semi_sync, limit).await?;
+    let account = account::read(session, limit).await?;
     Ok(Alive {
+        account,
         remembered,
         identity,
         settings,
@@ -401,12 +412,12 @@ mod tests {
             password: None,
         };
         let limit = Duration::from_secs(5);
-        let observed = observe(&endpoint, folder.path(), None, limit).await;
+        let observed = observe(&endpoint, folder.path(), None, None, limit).await;
         assert_eq!(observed.process, ProcessState::Unknown);
         assert!(observed.identity.is_none());
         assert!(matches!(observed.sql, Err(SqlError::Unreachable { .. })));
         // With a data directory it can be told that nobody runs on it.
-        let observed = observe(&endpoint, folder.path(), Some(folder.path()), limit).await;
+        let observed = observe(&endpoint, folder.path(), Some(folder.path()), None, limit).await;
         assert_eq!(observed.process, ProcessState::NotRunning);
     }
 }

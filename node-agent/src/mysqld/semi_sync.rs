@@ -2,10 +2,9 @@
 //! where it is built in from 10.3 on; `rpl_semi_sync_source_*` and `_replica_*` of the plugins from 8.0.26 on.
 //!
 //! A commit of a semi-synchronous primary waits until a replica has received it. Who becomes the primary after it must wait
-//! likewise, or what clients were promised ends with the failover; so a server whose receiver was semi-synchronous gets its
-//! source side switched on before it takes writes. Its first commit then waits for the first replica that is pointed at it,
-//! which is what was promised, or for `rpl_semi_sync_*_timeout`. Nothing else is changed, and nothing is ever switched off:
-//! commits that wait would return as if they had been received.
+//! likewise, or what clients were promised ends with the failover. The manager decides that: agents tell whether the primary
+//! waited for their server, and switch the source's side on when they are told to. Nothing is ever switched off: commits that
+//! wait would return as if they had been received.
 
 use std::time::Duration;
 
@@ -29,6 +28,10 @@ pub struct SemiSync {
     pub source: Option<Side>,
     /// It tells its source what it has received.
     pub replica: Option<Side>,
+    /// How many replicas a commit waits for; `None` where the server has no such variable, and waits for one.
+    pub wait_for: Option<u32>,
+    /// How long it waits, in milliseconds.
+    pub timeout_ms: Option<u64>,
 }
 
 impl SemiSync {
@@ -43,7 +46,20 @@ impl SemiSync {
                     on: variables.is_on(variable),
                 })
         };
+        let number = |names: [&str; 2]| {
+            let value = names.into_iter().find_map(|name| variables.get(name))?;
+            value.parse::<u64>().ok()
+        };
         Self {
+            wait_for: number([
+                "rpl_semi_sync_source_wait_for_replica_count",
+                "rpl_semi_sync_master_wait_for_slave_count",
+            ])
+            .and_then(|count| count.try_into().ok()),
+            timeout_ms: number([
+                "rpl_semi_sync_source_timeout",
+                "rpl_semi_sync_master_timeout",
+            ]),
             source: side([
                 "rpl_semi_sync_source_enabled",
                 "rpl_semi_sync_master_enabled",
@@ -54,15 +70,21 @@ impl SemiSync {
             ]),
         }
     }
+}
 
-    /// The variable to switch on before a server takes writes whose receiver was semi-synchronous; `None` if there is nothing
-    /// to do.
-    pub fn to_switch_on(&self, was_receiving: bool) -> Option<&'static str> {
-        self.source
-            .as_ref()
-            .filter(|side| was_receiving && !side.on)
-            .map(|side| side.variable)
-    }
+/// Whether the source waited for this server when its receiver last ran. `now` is what it says at this moment, `runs` whether its
+/// receiver runs from its real source (`None`: it is no replica), `known` what was remembered.
+///
+/// A receiver that stands still says nothing, so what was known stays, but for one thing: with its side off it would ask for nothing
+/// if it ran.
+pub fn was_waited_for(
+    now: bool,
+    runs: Option<bool>,
+    semi_sync: &SemiSync,
+    known: impl FnOnce() -> bool,
+) -> bool {
+    let is_on = semi_sync.replica.as_ref().is_some_and(|side| side.on);
+    now || (is_on && runs == Some(false) && known())
 }
 
 /// Whether the source waits for this server: its receiver asked for it, and the source agreed. Asks nothing where the
@@ -94,39 +116,46 @@ pub async fn receives(
 mod tests {
     use super::*;
 
-    /// Variables, whether the receiver was semi-synchronous, and what is to be switched on.
-    type Case = (
-        &'static [(&'static str, &'static str)],
-        bool,
-        Option<&'static str>,
-    );
+    #[test]
+    fn what_was_known_of_a_receiver_stays_while_it_stands_still_and_its_side_is_on() {
+        let side = |value| SemiSync::of(&Variables::of(&[("rpl_semi_sync_slave_enabled", value)]));
+        // Now, runs, side, known: expected.
+        let table = [
+            (true, Some(true), "ON", false, true),
+            (false, Some(true), "ON", true, false),
+            (false, Some(false), "ON", true, true),
+            (false, Some(false), "ON", false, false),
+            // Switched off while it stood still.
+            (false, Some(false), "OFF", true, false),
+            // No replica any more.
+            (false, None, "ON", true, false),
+        ];
+        for (now, runs, value, known, expected) in table {
+            let found = was_waited_for(now, runs, &side(value), || known);
+            assert_eq!(found, expected, "{now} {runs:?} {value} {known}");
+        }
+        assert!(!was_waited_for(
+            false,
+            Some(false),
+            &SemiSync::default(),
+            || true
+        ));
+    }
 
     #[test]
-    fn the_source_side_is_switched_on_where_the_receiver_was_semi_synchronous() {
-        let table: [Case; 6] = [
+    fn for_how_many_and_how_long_is_read_in_both_vocabularies() {
+        for (count, timeout) in [
             (
-                &[("rpl_semi_sync_master_enabled", "OFF")],
-                true,
-                Some("rpl_semi_sync_master_enabled"),
+                "rpl_semi_sync_master_wait_for_slave_count",
+                "rpl_semi_sync_master_timeout",
             ),
             (
-                &[("rpl_semi_sync_source_enabled", "OFF")],
-                true,
-                Some("rpl_semi_sync_source_enabled"),
+                "rpl_semi_sync_source_wait_for_replica_count",
+                "rpl_semi_sync_source_timeout",
             ),
-            (&[("rpl_semi_sync_source_enabled", "ON")], true, None),
-            (&[("rpl_semi_sync_source_enabled", "OFF")], false, None),
-            // Only the replica's plugin is there: nothing can be switched on.
-            (&[("rpl_semi_sync_slave_enabled", "ON")], true, None),
-            (&[], true, None),
-        ];
-        for (variables, was_receiving, expected) in table {
-            let semi_sync = SemiSync::of(&Variables::of(variables));
-            assert_eq!(
-                semi_sync.to_switch_on(was_receiving),
-                expected,
-                "{variables:?}"
-            );
+        ] {
+            let found = SemiSync::of(&Variables::of(&[(count, "2"), (timeout, "10000")]));
+            assert_eq!((found.wait_for, found.timeout_ms), (Some(2), Some(10_000)));
         }
     }
 

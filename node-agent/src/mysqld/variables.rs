@@ -9,7 +9,7 @@ use super::row::flag_of;
 use super::{Session, SqlError};
 
 /// Names that are asked for; a server shows those it has.
-const NAMES: [&str; 57] = [
+const NAMES: [&str; 61] = [
     "version",
     "server_id",
     "server_uuid",
@@ -67,6 +67,10 @@ const NAMES: [&str; 57] = [
     "rpl_semi_sync_source_enabled",
     "rpl_semi_sync_slave_enabled",
     "rpl_semi_sync_replica_enabled",
+    "rpl_semi_sync_master_wait_for_slave_count",
+    "rpl_semi_sync_source_wait_for_replica_count",
+    "rpl_semi_sync_master_timeout",
+    "rpl_semi_sync_source_timeout",
 ];
 
 /// Global variables of a server, by lower-case name.

@@ -2,6 +2,7 @@
 
 use proto::v1;
 
+use super::account::Account;
 use super::configured::Configured;
 use super::observe::{Alive, Identity, Observed, OwnBinlog, ProcessState, Settings};
 use super::status::{Receiver, ReplicaStatus};
@@ -56,6 +57,17 @@ impl From<&Settings> for v1::ServerSettings {
             relay_log_recovery: settings.relay_log_recovery,
             semi_sync_source: settings.semi_sync.source.as_ref().map(|side| side.on),
             semi_sync_replica: settings.semi_sync.replica.as_ref().map(|side| side.on),
+            semi_sync_wait_for: settings.semi_sync.wait_for,
+            semi_sync_timeout_ms: settings.semi_sync.timeout_ms,
+        }
+    }
+}
+
+impl From<&Account> for v1::AgentAccount {
+    fn from(account: &Account) -> Self {
+        Self {
+            name: account.name.clone(),
+            missing: account.missing.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -164,5 +176,9 @@ pub fn server_state(server: &str, observed: &Observed, facts: AgentFacts) -> v1:
         unfinished_replay: facts.unfinished_replay,
         dump_threads: alive.map_or(0, |alive| alive.dump_threads),
         credentials_source: facts.credentials_source,
+        semi_sync_received: alive.is_some_and(|alive| alive.remembered.semi_sync),
+        account: alive
+            .and_then(|alive| alive.account.as_ref())
+            .map(Into::into),
     }
 }

@@ -44,7 +44,7 @@ pub use deferred::make_durable;
 pub use error::ReplicationError;
 pub use facts::{ChannelFacts, complete};
 pub use local::{Local, ProtectRelayLogs};
-pub use promote::{Promoted, make_writable, promote};
+pub use promote::{Promoted, Waits, make_writable, promote};
 pub use receiver::{ReceiverStopped, stop_receiver};
 pub use repoint::{RepointRequest, Repointed, repoint};
 pub use resume::{Threads, resume, undo};

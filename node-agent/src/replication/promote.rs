@@ -10,9 +10,9 @@ use super::local::{Control, Local, small};
 use super::serve::protect;
 use super::settle::settle;
 use super::{ReplicationError, globals, revive};
-use crate::mysqld::semi_sync::SemiSync;
+use crate::mysqld::semi_sync::{SemiSync, Side};
 use crate::mysqld::variables::Variables;
-use crate::mysqld::{Deadline, Remembered, observe};
+use crate::mysqld::{Deadline, observe};
 
 /// A promoted server, still read-only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,11 +168,30 @@ async fn conclude(
     })
 }
 
-/// Opens the server for writes: the point of no return. Returns `@@read_only` as read back, which is false.
+/// Whether the commits of an opened server wait for replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waits {
+    /// Nobody asked for it: it is as it was.
+    NotAsked,
+    /// They do; the variable that has them wait.
+    By(&'static str),
+    /// They do not, though it was asked for.
+    Not {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Opens the server for writes: the point of no return. With `wait_for_replicas` its commits wait for replicas from the first one
+/// on; what cannot be switched on is no reason to leave the cluster without a primary.
 ///
 /// # Errors
 /// [`ReplicationError::StillAReplica`] if it was not promoted.
-pub async fn make_writable(local: &Local, deadline: Deadline) -> Result<bool, ReplicationError> {
+pub async fn make_writable(
+    local: &Local,
+    wait_for_replicas: bool,
+    deadline: Deadline,
+) -> Result<Waits, ReplicationError> {
     let mut control = local.control(deadline.remaining()).await?;
     if let Some(status) = control.status().await? {
         return Err(ReplicationError::StillAReplica {
@@ -181,7 +200,11 @@ pub async fn make_writable(local: &Local, deadline: Deadline) -> Result<bool, Re
             source_port: status.source_port,
         });
     }
-    wait_for_replicas(local, &mut control, deadline).await?;
+    let waits = if wait_for_replicas {
+        have_it_wait(local, &mut control, deadline).await?
+    } else {
+        Waits::NotAsked
+    };
     // MySQL switches super_read_only off with it.
     control
         .session
@@ -201,45 +224,41 @@ pub async fn make_writable(local: &Local, deadline: Deadline) -> Result<bool, Re
         });
     }
     control.session.close(deadline.remaining()).await;
-    Ok(false)
+    Ok(waits)
 }
 
-/// A server whose receiver was semi-synchronous waits for its own replicas before its first write is acknowledged. What cannot
-/// be switched on is no reason to leave the cluster without a primary.
-async fn wait_for_replicas(
+/// Switches the source's side of semi-synchronous replication on.
+async fn have_it_wait(
     local: &Local,
     control: &mut Control,
     deadline: Deadline,
-) -> Result<(), ReplicationError> {
-    let was_receiving = Remembered::load(&local.state_folder)
-        .ok()
-        .flatten()
-        .is_some_and(|known| known.semi_sync);
-    if !was_receiving {
-        return Ok(());
-    }
+) -> Result<Waits, ReplicationError> {
     let variables = Variables::read(&mut control.session, small(deadline)).await?;
-    let semi_sync = SemiSync::of(&variables);
-    if semi_sync.source.is_none() {
-        tracing::warn!(
-            server = local.server(),
-            "the primary before waited for replicas, and this server has no rpl_semi_sync variable to do the same"
-        );
-    }
-    let Some(variable) = semi_sync.to_switch_on(was_receiving) else {
-        return Ok(());
+    let Some(Side { variable, on }) = SemiSync::of(&variables).source else {
+        return Ok(Waits::Not {
+            why: "it has no rpl_semi_sync variable of a source (is the plugin installed?)"
+                .to_owned(),
+        });
     };
+    if on {
+        return Ok(Waits::By(variable));
+    }
     let set = format!("SET GLOBAL {variable}=1");
     match control.session.exec(&set, small(deadline)).await {
-        Ok(()) => tracing::info!(
-            server = local.server(),
-            variable,
-            "switched on: commits wait for replicas, as they did on the primary before"
-        ),
+        Ok(()) => {
+            tracing::info!(
+                server = local.server(),
+                variable,
+                "switched on: commits wait for replicas, as the manager asked"
+            );
+            Ok(Waits::By(variable))
+        }
         Err(error) if error.errno().is_some() => {
             tracing::warn!(server = local.server(), variable, %error, "commits will wait for no replica");
+            Ok(Waits::Not {
+                why: error.to_string(),
+            })
         }
-        Err(lost) => return Err(lost.into()),
+        Err(lost) => Err(lost.into()),
     }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use super::failure::on_wire;
 use super::{admit, replica, work};
 use crate::address;
 use crate::agent::Agent;
-use crate::replication;
+use crate::replication::{self, Waits};
 
 pub(super) async fn handle(
     agent: &Arc<Agent>,
@@ -18,12 +18,13 @@ pub(super) async fn handle(
 ) -> Result<Response<MakeWritableResponse>, AgentError> {
     let context = request.get_mut().context.take();
     let admitted = admit::change(agent, &request, context)?;
+    let wait_for_replicas = request.into_inner().wait_for_replicas;
     let lane = replica::lane(&admitted.server);
     work::run(agent, admitted, lane, "MakeWritable", |work| async move {
         let local = replica::local(&work)?;
         let epoch = work.context.epoch.get();
         let aside = work.server.guard.stand_aside(epoch).map_err(on_wire)?;
-        let read_only = replication::make_writable(&local, work.deadline)
+        let waits = replication::make_writable(&local, wait_for_replicas, work.deadline)
             .await
             .map_err(replica::failed)?;
         if !aside.for_good().await.map_err(on_wire)? {
@@ -35,7 +36,21 @@ pub(super) async fn handle(
         work.server.watch.is_read_only(false);
         work.server.lease.begin_anew();
         address::regain(&work.server, work.context.operation.as_str(), epoch);
-        Ok(MakeWritableResponse { read_only })
+        Ok(answer(waits))
     })
     .await
+}
+
+/// That it is open was read back: [`replication::make_writable`] fails otherwise.
+fn answer(waits: Waits) -> MakeWritableResponse {
+    let (waits_by, waits_not) = match waits {
+        Waits::NotAsked => (String::new(), String::new()),
+        Waits::By(variable) => (variable.to_owned(), String::new()),
+        Waits::Not { why } => (String::new(), why),
+    };
+    MakeWritableResponse {
+        read_only: false,
+        waits_by,
+        waits_not,
+    }
 }

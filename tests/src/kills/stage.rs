@@ -239,7 +239,7 @@ fn opened(records: &[Record]) -> Vec<String> {
                 step,
                 outcome,
                 ..
-            } if matches!(**outcome, StepOutcome::Writable) => {
+            } if matches!(**outcome, StepOutcome::Writable { .. }) => {
                 let act = acts.iter().rfind(|(id, _)| *id == (*stage, *step));
                 opened.extend(act.map(|(_, act)| act.clone()));
             }

@@ -195,7 +195,10 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
         }
         "MakeWritable" => Answer::of(
             replication
-                .make_writable(v1::MakeWritableRequest { context })
+                .make_writable(v1::MakeWritableRequest {
+                    context,
+                    wait_for_replicas: false,
+                })
                 .await,
         ),
         "Repoint" => {

@@ -2,7 +2,7 @@
 
 use super::{Condition, Known, condition};
 use crate::config::ServerConfig;
-use crate::facts::{Answer, Receiver, Settings};
+use crate::facts::{Account, Answer, Receiver, Settings};
 use crate::lease::{self, LeaseStatus};
 use crate::observe::ServerView;
 use crate::verdict::Ping;
@@ -85,6 +85,12 @@ pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Conditi
             evidence: facts.configured_read_only.evidence.clone(),
         },
     ];
+    all.extend(
+        facts
+            .account
+            .as_ref()
+            .map(|account| of_account(name, account)),
+    );
     if let Some(settings) = &facts.settings {
         all.push(condition(
             format!("{name} writes a binary log"),
@@ -138,6 +144,24 @@ pub(super) fn of_server(known: &Known<'_>, server: &ServerConfig) -> Vec<Conditi
             .unwrap_or_else(|| "found nowhere".to_owned()),
     ));
     all
+}
+
+/// MySQL asks for a privilege where older servers did not, and would say so only in the middle of a failover.
+fn of_account(name: &str, account: &Account) -> Condition {
+    let missing = account.missing.join(", ");
+    condition(
+        format!("the agent of {name} may end appliers and sessions there"),
+        account.missing.is_empty(),
+        if account.missing.is_empty() {
+            format!("{} has what it needs", account.name)
+        } else {
+            format!(
+                "account {0} lacks {missing}: the server would refuse (error 1095) to end an applier that waits for the rest of a \
+                 transaction, or a session of an administrator; on the primary: GRANT {missing} ON *.* TO {0}",
+                account.name
+            )
+        },
+    )
 }
 
 /// What its agent will have to read when it is dead.

@@ -8,6 +8,7 @@ use crate::facts::{Replica, ServerFacts, Settings};
 /// One sentence for each, servers in configured order.
 pub(super) fn of(known: &Known<'_>) -> Vec<String> {
     let mut all = Vec::new();
+    all.extend(of_waiting_for_nobody(known));
     let primary_waits = settings(known, &known.primary.name).and_then(|s| s.semi_sync_source);
     for server in &known.config.servers {
         let name = &server.name;
@@ -71,17 +72,48 @@ fn of_settings(name: &str, settings: &Settings) -> Vec<String> {
     all
 }
 
-/// Commits of the present primary wait for replicas: those of the next one should.
-fn of_semi_sync(name: &str, settings: &Settings, primary_waits: bool) -> Option<String> {
-    let why = match (settings.semi_sync_source, settings.semi_sync_replica) {
-        _ if !primary_waits => return None,
-        (None, _) => "it has no rpl_semi_sync variable of a source (is the plugin installed?)",
-        (Some(false), Some(true)) | (Some(true), _) => return None,
-        (Some(false), _) => {
-            "it does not replicate semi-synchronously, so its agent will not switch that on"
-        }
-    };
-    Some(format!(
-        "commits wait for replicas now, and will not once {name} is the primary: {why}"
-    ))
+/// Commits of the present primary wait for replicas: those of the next one should, and for as many.
+fn of_semi_sync(name: &str, settings: &Settings, primary_waits: bool) -> Vec<String> {
+    let mut all = Vec::new();
+    if !primary_waits {
+        return all;
+    }
+    if settings.semi_sync_source.is_none() {
+        all.push(format!(
+            "commits wait for replicas now, and will not once {name} is the primary: it has no rpl_semi_sync variable of a source \
+             (is the plugin installed?)"
+        ));
+    }
+    if settings.semi_sync_replica != Some(true) {
+        all.push(format!(
+            "commits wait for replicas now, but not for {name}: its own side of semi-synchronous replication is {}",
+            if settings.semi_sync_replica.is_none() { "not there" } else { "off" }
+        ));
+    }
+    all
+}
+
+/// Replicas are set to acknowledge, and the primary asks for nothing: what a failover switched on a restart has forgotten.
+fn of_waiting_for_nobody(known: &Known<'_>) -> Option<String> {
+    let primary = &known.primary.name;
+    if settings(known, primary)?.semi_sync_source != Some(false) {
+        return None;
+    }
+    let acknowledging: Vec<&str> = known
+        .config
+        .servers
+        .iter()
+        .filter(|server| server.name != *primary)
+        .filter(|server| {
+            settings(known, &server.name).is_some_and(|s| s.semi_sync_replica == Some(true))
+        })
+        .map(|server| server.name.as_str())
+        .collect();
+    (!acknowledging.is_empty()).then(|| {
+        format!(
+            "commits of {primary} wait for nobody, though {} would acknowledge them: its source's side of semi-synchronous \
+             replication is off (a restart forgets what a failover has switched on: set it in the option file)",
+            acknowledging.join(", ")
+        )
+    })
 }

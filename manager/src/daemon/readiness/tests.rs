@@ -443,10 +443,23 @@ fn settings_that_cost_something_are_remarked_and_stand_in_nobodys_way() {
         (
             |v| {
                 of(v, 0).settings.as_mut().unwrap().semi_sync_source = Some(true);
-                of(v, 1).settings.as_mut().unwrap().semi_sync_source = Some(true);
-                of(v, 2).settings.as_mut().unwrap().semi_sync_source = Some(false);
+                for n in [1, 2] {
+                    let settings = of(v, n).settings.as_mut().unwrap();
+                    settings.semi_sync_source = Some(false);
+                    settings.semi_sync_replica = Some(n == 1);
+                }
             },
-            "once db3 is the primary: it does not replicate semi-synchronously",
+            "but not for db3: its own side of semi-synchronous replication is off",
+        ),
+        (
+            |v| {
+                for n in 0..3 {
+                    let settings = of(v, n).settings.as_mut().unwrap();
+                    settings.semi_sync_source = Some(false);
+                    settings.semi_sync_replica = Some(true);
+                }
+            },
+            "commits of db1 wait for nobody, though db2, db3 would acknowledge them",
         ),
     ];
     for (change, expected) in table {
@@ -462,4 +475,38 @@ fn settings_that_cost_something_are_remarked_and_stand_in_nobodys_way() {
         );
         assert!(told.contains(expected), "{told}");
     }
+}
+
+#[test]
+fn an_account_that_lacks_a_privilege_is_found_beforehand_with_the_statement_that_mends_it() {
+    let account = |missing: &[&str]| {
+        Some(crate::facts::Account {
+            name: "'mha_agent'@'localhost'".to_owned(),
+            missing: missing.iter().map(ToString::to_string).collect(),
+        })
+    };
+    let mut views = views();
+    of(&mut views, 1).account = account(&["SYSTEM_USER"]);
+    of(&mut views, 2).account = account(&[]);
+    let explanation = explained(&views, Ok(()), &[]);
+    let [failing] = explanation
+        .conditions
+        .iter()
+        .filter(|c| !c.holds())
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{explanation:?}")
+    };
+    assert_eq!(
+        failing.name,
+        "the agent of db2 may end appliers and sessions there"
+    );
+    assert!(
+        failing
+            .evidence
+            .ends_with("GRANT SYSTEM_USER ON *.* TO 'mha_agent'@'localhost'"),
+        "{}",
+        failing.evidence
+    );
+    assert!(!explanation.ready);
 }

@@ -91,10 +91,14 @@ impl v1::agent_service_server::AgentService for FakeAgent {
             settings: server.alive.then(|| v1::ServerSettings {
                 read_only: server.read_only,
                 log_bin: server.log_bin,
+                semi_sync_source: server.semi_sync_source,
+                semi_sync_replica: server.semi_sync_received.then_some(true),
                 ..Default::default()
             }),
             replica: (server.alive && server.replica).then(|| status(&server)),
             credentials_source: "config".into(),
+            // It is forgotten where there is no receiver any more.
+            semi_sync_received: server.semi_sync_received && server.replica,
             configured_read_only: Some(v1::ConfiguredReadOnly {
                 answer: v1::Answer::Yes.into(),
                 evidence: "read_only=1 at my.cnf:2".into(),

@@ -108,12 +108,24 @@ impl v1::replication_service_server::ReplicationService for FakeAgent {
         request: Request<v1::MakeWritableRequest>,
     ) -> Result<Response<v1::MakeWritableResponse>, Status> {
         self.fault("MakeWritable").await?;
-        self.check(&request.into_inner().context)?;
+        let request = request.into_inner();
+        self.check(&request.context)?;
         self.change(|s| {
             assert!(!s.replica, "promoted before it is opened");
+            let mut answer = v1::MakeWritableResponse::default();
+            match &mut s.semi_sync_source {
+                Some(on) if request.wait_for_replicas => {
+                    *on = true;
+                    answer.waits_by = "rpl_semi_sync_master_enabled".to_owned();
+                }
+                None if request.wait_for_replicas => {
+                    answer.waits_not = "it has no such variable".to_owned();
+                }
+                _ => {}
+            }
             s.read_only = false;
-        });
-        Ok(Response::new(v1::MakeWritableResponse { read_only: false }))
+            Ok(Response::new(answer))
+        })
     }
 
     async fn repoint(

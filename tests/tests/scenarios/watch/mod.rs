@@ -177,7 +177,10 @@ impl Operation<'_> {
         let channel = support::dial(self.deployment, self.number, "m1").await;
         let context = self.context();
         let made = ReplicationServiceClient::new(channel)
-            .make_writable(v1::MakeWritableRequest { context })
+            .make_writable(v1::MakeWritableRequest {
+                context,
+                wait_for_replicas: false,
+            })
             .await
             .unwrap();
         assert!(!made.get_ref().read_only);
