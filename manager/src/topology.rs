@@ -207,6 +207,9 @@ pub struct LeftAside {
     pub server: String,
     /// Why.
     pub why: String,
+    /// It was a primary that an earlier failover has replaced.
+    #[serde(default)]
+    pub deposed: bool,
 }
 
 /// A living replica of the dead primary.
@@ -333,16 +336,19 @@ pub fn sort(
                     server: found.server,
                     why: "an earlier failover replaced it, and it does not follow this primary"
                         .to_owned(),
+                    deposed: true,
                 });
             }
             Ok(found) => survivors.push(found),
             Err(refusal) if is_deposed(server) => left_aside.push(LeftAside {
                 server: server.name.clone(),
                 why: format!("an earlier failover replaced it: {refusal}"),
+                deposed: true,
             }),
             Err(refusal) if server.ignore_fail => left_aside.push(LeftAside {
                 server: server.name.clone(),
                 why: refusal.to_string(),
+                deposed: false,
             }),
             Err(refusal) => return Err(refusal),
         }

@@ -12,7 +12,7 @@ pub use serve::{bind, serve};
 
 use proto::v1;
 
-use crate::daemon::Status;
+use crate::daemon::{Explanation, Status};
 use crate::facts::Process;
 use crate::lease::LeaseStatus;
 
@@ -54,7 +54,7 @@ pub enum ApiError {
     },
 }
 
-fn wire(status: &Status) -> v1::ClusterStatus {
+fn wire(status: &Status, explanation: Option<&Explanation>) -> v1::ClusterStatus {
     v1::ClusterStatus {
         cluster: status.cluster.clone(),
         state: u32::from(status.state.number()),
@@ -80,6 +80,14 @@ fn wire(status: &Status) -> v1::ClusterStatus {
             })
             .collect(),
         lease: status.lease.as_ref().map(wire_lease),
+        // Of another primary it says nothing any more.
+        lacking: explanation
+            .filter(|e| Some(&e.primary) == status.primary.as_ref())
+            .map(|e| e.gtids.iter().filter(|held| !held.lacks.is_empty()))
+            .into_iter()
+            .flatten()
+            .map(|held| held.sentence.clone())
+            .collect(),
     }
 }
 

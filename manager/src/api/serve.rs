@@ -121,7 +121,7 @@ fn response(handles: &[Handle], cluster: &str) -> v1::GetStatusResponse {
         clusters: handles
             .iter()
             .filter(|h| cluster.is_empty() || h.cluster == cluster)
-            .map(|h| wire(&h.status.borrow()))
+            .map(|h| wire(&h.status.borrow(), h.explanation.borrow().as_ref()))
             .collect(),
         pid: std::process::id(),
     }

@@ -242,6 +242,9 @@ fn line(c: &v1::ClusterStatus) -> String {
     if !silent.is_empty() {
         text.push_str(&format!("  agents not heard: {}\n", silent.join(", ")));
     }
+    for sentence in &c.lacking {
+        text.push_str(&format!("  by GTIDs: {sentence}\n"));
+    }
     if !c.deposed.is_empty() {
         text.push_str(&format!("  deposed: {}\n", c.deposed.join(", ")));
     }
@@ -274,6 +277,7 @@ fn json(now: &v1::GetStatusResponse) -> serde_json::Value {
                 "deposed": c.deposed,
                 "servers": servers,
                 "lease": c.lease.as_ref().map(lease),
+                "lacking": c.lacking,
             })
         })
         .collect();
@@ -339,6 +343,12 @@ fn told(explanation: &Explanation) -> String {
     }
     for remark in &explanation.remarks {
         text.push_str(&format!("  note {remark}\n"));
+    }
+    if !explanation.gtids.is_empty() {
+        text.push_str("received by GTIDs:\n");
+    }
+    for held in &explanation.gtids {
+        text.push_str(&format!("  {}\n", held.sentence));
     }
     text.push_str("if the primary died now:\n");
     match &explanation.if_it_died {

@@ -16,7 +16,7 @@ use crate::address::SeenAt;
 pub use expected::{Expected, Part};
 
 use crate::config::{ClusterConfig, ServerConfig};
-use crate::elect;
+use crate::elect::{self, Held};
 use crate::facts::{Answer, Process, ServerFacts};
 use crate::guard::{Blocked, Past};
 use crate::lease::LeaseStatus;
@@ -110,6 +110,9 @@ pub struct Explanation {
     /// What would then become of semi-synchronous replication; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub semi_sync: Option<String>,
+    /// What the replicas have received by GTIDs, and what each lacks of it; empty unless all follow GTIDs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gtids: Vec<Held>,
 }
 
 /// What an explanation is made of.
@@ -166,7 +169,11 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
     });
     conditions.push(conditions::of_record(known));
     conditions.extend(conditions::of_lease(known));
-    let (if_it_died, semi_sync) = if_it_died(known);
+    let Would {
+        outcome: if_it_died,
+        semi_sync,
+        gtids,
+    } = if_it_died(known);
     Explanation {
         format_version: 1,
         cluster: known.config.cluster.clone(),
@@ -179,6 +186,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         remarks: remarks::of(known),
         if_it_died,
         semi_sync,
+        gtids,
     }
 }
 
@@ -203,15 +211,25 @@ fn follows(known: &Known<'_>, server: &ServerConfig) -> bool {
         })
 }
 
-/// The outcome, and what would become of semi-synchronous replication.
-fn if_it_died(known: &Known<'_>) -> (IfItDied, Option<String>) {
-    let refuse = |why: &dyn std::fmt::Display| {
+/// What a failover would find and do.
+struct Would {
+    outcome: IfItDied,
+    semi_sync: Option<String>,
+    gtids: Vec<Held>,
+}
+
+impl Would {
+    fn refuse(why: &dyn std::fmt::Display, gtids: Vec<Held>) -> Self {
         let why = why.to_string();
-        (IfItDied::Refuse { why }, None)
-    };
-    if let Err(blocked) = &known.permit {
-        return refuse(blocked);
+        Self {
+            outcome: IfItDied::Refuse { why },
+            semi_sync: None,
+            gtids,
+        }
     }
+}
+
+fn if_it_died(known: &Known<'_>) -> Would {
     let assurances = Assurances {
         deposed: known.deposed,
         ..Assurances::default()
@@ -219,23 +237,36 @@ fn if_it_died(known: &Known<'_>) -> (IfItDied, Option<String>) {
     let snapshot = with_its_death(known);
     let topology = match topology::sort(known.config, known.primary, &snapshot, assurances) {
         Ok(topology) => topology,
-        Err(refusal) => return refuse(&refusal),
+        Err(refusal) => {
+            return match &known.permit {
+                Err(blocked) => Would::refuse(blocked, Vec::new()),
+                Ok(()) => Would::refuse(&refusal, Vec::new()),
+            };
+        }
     };
+    let gtids = elect::held(&topology);
+    if let Err(blocked) = &known.permit {
+        return Would::refuse(blocked, gtids);
+    }
     let election = match elect::elect(known.config, &topology, None) {
         Ok(election) => election,
-        Err(refusal) => return refuse(&refusal),
+        Err(refusal) => return Would::refuse(&refusal, gtids),
     };
     let not_chosen = |server: &String, why: String| NotChosen {
         server: server.clone(),
         why,
     };
-    let promote = IfItDied::Promote {
+    let outcome = IfItDied::Promote {
         winner: election.winner.clone(),
         rule: election.rule.to_string(),
         losers: election
             .losers
             .iter()
-            .map(|(server, lost)| not_chosen(server, lost.to_string()))
+            .map(|(server, lost)| {
+                let also = election.cannot_follow.iter().find(|(of, _)| of == server);
+                let also = also.map(|(_, why)| format!("; {why}")).unwrap_or_default();
+                not_chosen(server, format!("{lost}{also}"))
+            })
             .collect(),
         left_aside: topology
             .left_aside
@@ -252,7 +283,11 @@ fn if_it_died(known: &Known<'_>) -> (IfItDied, Option<String>) {
         time_if_host_died: expected::if_host_died(known, &topology, &election.winner),
     };
     let semi_sync = plan::semi_sync(&topology, &election.winner);
-    (promote, semi_sync.map(|s| s.to_string()))
+    Would {
+        outcome,
+        semi_sync: semi_sync.map(|s| s.to_string()),
+        gtids,
+    }
 }
 
 /// The same snapshot, with the primary dead.

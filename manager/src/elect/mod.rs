@@ -13,8 +13,10 @@
 //! position. `Differs from MHA:` positions are compared by
 //! number, not by text (999999 comes before 1000000), and a rotation alone is no delay ([`unfit`]); a stopped applier with an error, filters and errant transactions
 //! make a server unfit, where MHA would elect it and fail or lose data; so does a delay on purpose, unless the operator names the
-//! server, where MHA does not look at it.
+//! server, where MHA does not look at it. Filters speak against one server, where MHA refuses to run at all; and a replica whose applier
+//! failed does not count as the oldest version, since nobody points it at the new primary.
 
+mod lacking;
 mod sets;
 mod unfit;
 
@@ -22,6 +24,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use lacking::{Held, held};
 pub(crate) use sets::{errant_gtids, has_unexplained};
 pub use unfit::Unfit;
 pub(crate) use unfit::major_version;
@@ -105,6 +108,12 @@ pub struct Election {
     /// What each survivor had received, if GTIDs decided who received most; empty if positions did.
     #[serde(default)]
     pub received: Vec<(String, String)>,
+    /// Survivors that are left as they are, and why they could not follow the winner even when they are mended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cannot_follow: Vec<(String, String)>,
+    /// Filters of the winner: what they leave out is not on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
 }
 
 /// Elects among the survivors.
@@ -128,6 +137,8 @@ pub fn elect(
         }
     }
     let mut election = decide(&candidates, &config.failover, forced)?;
+    election.cannot_follow = unfit::cannot_follow(topology, &election.winner);
+    election.filters = unfit::filters_at(topology, &election.winner);
     if let (Some(received), Some(_)) = (received, by_gtids) {
         let names = candidates.iter().map(|c| c.server.clone());
         election.received = names
@@ -146,6 +157,8 @@ pub fn decided_before(winner: &str) -> Election {
         losers: Vec::new(),
         latest: Vec::new(),
         received: Vec::new(),
+        cannot_follow: Vec::new(),
+        filters: Vec::new(),
     }
 }
 
@@ -248,6 +261,8 @@ pub(crate) fn decide(
             .map(|c| c.server.clone())
             .collect(),
         received: Vec::new(),
+        cannot_follow: Vec::new(),
+        filters: Vec::new(),
     })
 }
 

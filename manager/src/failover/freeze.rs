@@ -185,6 +185,7 @@ pub(super) async fn freeze(
                     frozen.topology.left_aside.push(LeftAside {
                         server,
                         why: crate::observe::chain(&error),
+                        deposed: false,
                     });
                 } else {
                     failed = Some(StopReason::Freeze {

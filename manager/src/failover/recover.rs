@@ -265,7 +265,11 @@ impl Attempt<'_> {
                     }
                     report.winner_failed(&server, &why);
                     self.topology.survivors.retain(|s| s.server != server);
-                    self.topology.left_aside.push(LeftAside { server, why });
+                    self.topology.left_aside.push(LeftAside {
+                        server,
+                        why,
+                        deposed: false,
+                    });
                     if self.topology.survivors.is_empty() {
                         return self.give_up(&given_up, reason).await;
                     }

@@ -122,6 +122,9 @@ fn election(out: &mut String, report: &Report) -> std::fmt::Result {
     for (server, lost) in &election.losers {
         writeln!(out, "  not {server}: {lost}")?;
     }
+    for (server, why) in &election.cannot_follow {
+        writeln!(out, "  {server}: {why}")?;
+    }
     for (server, gtids) in &election.received {
         let latest = if election.latest.contains(server) {
             "received most"

@@ -65,7 +65,8 @@ fn of_settings(name: &str, settings: &Settings) -> Vec<String> {
         .collect();
     if !filters.is_empty() {
         all.push(format!(
-            "{name} has filters ({}): it becomes the primary only if all others have them, too",
+            "{name} has filters ({}): it becomes the primary only if all other replicas have them, too, or by --new-primary; what \
+             they leave out is not on it",
             filters.join(", ")
         ));
     }

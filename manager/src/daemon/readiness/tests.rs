@@ -510,3 +510,33 @@ fn an_account_that_lacks_a_privilege_is_found_beforehand_with_the_statement_that
     );
     assert!(!explanation.ready);
 }
+
+#[test]
+fn what_replicas_lack_by_gtids_is_told_also_where_two_leaders_stop_a_failover() {
+    let mut views = views();
+    let set = |rest: &str| format!("{}:{rest}", crate::testing::uuid(1));
+    for (n, rest) in [(1, "1-5:7"), (2, "1-6")] {
+        let replica = of(&mut views, n).replica.as_mut().unwrap();
+        replica.gtid_position = true;
+        replica.gtid_executed = set(rest);
+    }
+    let explanation = explained(&views, Ok(()), &[]);
+    let told: Vec<&str> = explanation
+        .gtids
+        .iter()
+        .map(|held| held.sentence.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "db2 has db1:1-5:7, and lacks 1 transaction: db1:6",
+            "db3 has db1:1-6, and lacks 1 transaction: db1:7",
+        ]
+    );
+    let IfItDied::Refuse { why } = &explanation.if_it_died else {
+        panic!("{explanation:?}")
+    };
+    for words in ["only db2 has", "only db3 has"] {
+        assert!(why.contains(words), "{why}");
+    }
+}
