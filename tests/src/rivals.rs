@@ -11,6 +11,7 @@ use std::time::Duration;
 use manager::journal::Record;
 use manager::journal::fault::VARIABLE;
 
+use crate::kills::Servers;
 use crate::kills::stage::{Stage, differs};
 use crate::sandbox::daemon::Daemon;
 use crate::sandbox::deployment::ManagerFiles;
@@ -97,7 +98,7 @@ pub async fn run(
 }
 
 async fn play(kind: ServerKind, who: Kind) -> Result<Ended, SandboxError> {
-    let stage = Stage::prepare(kind).await?;
+    let stage = Stage::prepare(Servers { kind, gtid: false }).await?;
     let managers = [
         stage.deployment.another_manager("first").await?,
         stage.deployment.another_manager("second").await?,

@@ -142,6 +142,9 @@ pub(super) enum Command {
     KillEveryStep {
         #[command(flatten)]
         line: Line,
+        /// Replicas follow by GTID.
+        #[arg(long)]
+        gtid: bool,
         /// Only this case (`manager/17`), or all of a kind (`manager/`, `command/`, `torn/`, `winner/`, `survivor/`, `dead/`).
         #[arg(long, value_name = "CASE")]
         only: Vec<String>,

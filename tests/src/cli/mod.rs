@@ -94,9 +94,17 @@ pub async fn run() -> ExitCode {
             let time = Duration::from_secs(minutes * 60);
             jitter::run(line.server, time, seed.unwrap_or_else(rand::random), print).await
         }
-        Command::KillEveryStep { line, only, cases } => {
+        Command::KillEveryStep {
+            line,
+            gtid,
+            only,
+            cases,
+        } => {
             let plan = kills::Plan {
-                kind: line.server,
+                servers: kills::Servers {
+                    kind: line.server,
+                    gtid,
+                },
                 only,
                 sample: cases.sample,
                 seed: cases.seed(),

@@ -9,12 +9,13 @@ use manager::journal::fault::VARIABLE;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::Servers;
 use super::stage::{Stage, differs, in_words};
+use crate::sandbox::SandboxError;
 use crate::sandbox::daemon::Daemon;
 use crate::sandbox::deployment::CLUSTER;
 use crate::sandbox::launch::Process;
 use crate::sandbox::wait::{self, Look};
-use crate::sandbox::{SandboxError, ServerKind};
 
 /// How long a failover, or what is left of one, may take.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -94,8 +95,8 @@ pub struct Ended {
 }
 
 /// Plays a failover without a fault and counts its hook points.
-pub async fn count(kind: ServerKind) -> Result<u64, SandboxError> {
-    let stage = Stage::prepare(kind).await?;
+pub async fn count(servers: Servers) -> Result<u64, SandboxError> {
+    let stage = Stage::prepare(servers).await?;
     let daemon = Daemon::start(&stage.deployment).await?;
     let writers = stage.lose_the_primary()?;
     until_replaced(&stage, &daemon).await?;
@@ -112,12 +113,12 @@ pub async fn count(kind: ServerKind) -> Result<u64, SandboxError> {
 
 /// Plays it. Where it does not end as it must, the manager's files are copied to `keep`.
 pub async fn play(
-    kind: ServerKind,
+    servers: Servers,
     case: Case,
     seed: u64,
     keep: Option<&Path>,
 ) -> Result<Ended, SandboxError> {
-    let stage = Stage::prepare(kind).await?;
+    let stage = Stage::prepare(servers).await?;
     let ended = on(&stage, case, seed).await;
     if let (Err(_), Some(keep)) = (&ended, keep) {
         let target = keep.join(case.to_string().replace('/', "-"));

@@ -8,6 +8,7 @@ pub mod case;
 pub mod stage;
 pub mod writers;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use futures::StreamExt;
@@ -20,11 +21,27 @@ pub use case::{Case, Victim};
 
 use crate::sandbox::{SandboxError, ServerKind};
 
+/// On which servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Servers {
+    /// Their line.
+    pub kind: ServerKind,
+    /// They follow by GTID.
+    pub gtid: bool,
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = if self.gtid { "GTID" } else { "position" };
+        write!(f, "{} by {by}", self.kind)
+    }
+}
+
 /// What is played.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Line of the servers.
-    pub kind: ServerKind,
+    /// The servers.
+    pub servers: Servers,
     /// Cases whose names are among these or begin with one that ends with `/`; all if empty.
     pub only: Vec<String>,
     /// So many of them, chosen by the seed; all if absent.
@@ -54,11 +71,11 @@ pub async fn run(
     plan: &Plan,
     say: impl Fn(&str) -> Result<(), SandboxError>,
 ) -> Result<Outcome, SandboxError> {
-    let points = case::count(plan.kind).await?;
+    let points = case::count(plan.servers).await?;
     let cases = chosen(plan, points);
     say(&format!(
         "{}: {points} hook points, {} cases, seed {}\n\n| case | killed at | new primary | exit | seconds |\n|---|---|---|---|---|",
-        plan.kind,
+        plan.servers,
         cases.len(),
         plan.seed
     ))?;
@@ -68,7 +85,7 @@ pub async fn run(
     };
     let mut running = stream::iter(cases)
         .map(|case| async move {
-            let ended = case::play(plan.kind, case, plan.seed, plan.keep.as_deref()).await;
+            let ended = case::play(plan.servers, case, plan.seed, plan.keep.as_deref()).await;
             (case, ended)
         })
         .buffer_unordered(plan.jobs.max(1));
@@ -129,7 +146,10 @@ mod tests {
     #[test]
     fn names_choose_cases_and_a_seed_chooses_a_sample() {
         let mut plan = Plan {
-            kind: ServerKind::MySql56,
+            servers: Servers {
+                kind: ServerKind::MySql56,
+                gtid: false,
+            },
             only: vec!["manager/3".to_owned(), "torn/".to_owned()],
             sample: None,
             seed: 7,

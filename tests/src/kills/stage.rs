@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use manager::journal::{self, Record, StepOutcome};
 
+use super::Servers;
 use super::writers::{self, Taken, Writers};
 use crate::sandbox::accounts::APPLICATION;
 use crate::sandbox::deployment::{CLUSTER, Deployment, DeploymentSpec, server_name};
 use crate::sandbox::load::{self, Load, LoadSpec, Written};
 use crate::sandbox::slot::Slot;
 use crate::sandbox::wait::{self, Look};
-use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, ServerKind, compare, replica};
+use crate::sandbox::{Cluster, ClusterSpec, SandboxError, Server, compare, replica};
 
 /// Rows per stretch.
 const ROWS: u32 = 20;
@@ -43,9 +44,13 @@ pub fn differs(what: &str, seen: impl Into<String>) -> SandboxError {
 
 impl Stage {
     /// Starts everything when no more than one other cluster runs on this machine.
-    pub async fn prepare(kind: ServerKind) -> Result<Self, SandboxError> {
+    pub async fn prepare(servers: Servers) -> Result<Self, SandboxError> {
         let slot = Slot::take().await?;
-        let cluster = Cluster::start(ClusterSpec::new(kind)).await?;
+        let mut spec = ClusterSpec::new(servers.kind);
+        if servers.gtid {
+            spec = spec.by_gtid();
+        }
+        let cluster = Cluster::start(spec).await?;
         writers::prepare(cluster.primary()).await?;
         load::prepare(cluster.primary()).await?;
         cluster.wait_caught_up().await?;
