@@ -49,6 +49,10 @@ pub enum ChangeOption {
     Delay(u32),
     /// `MASTER_BIND` (MySQL).
     Bind(String),
+    /// `MASTER_COMPRESSION_ALGORITHMS` (MySQL 8.0.18+).
+    Compression(String),
+    /// `MASTER_ZSTD_COMPRESSION_LEVEL` (MySQL 8.0.18+).
+    ZstdLevel(u32),
     /// `MASTER_SSL`.
     Ssl(bool),
     /// `MASTER_SSL_VERIFY_SERVER_CERT`.
@@ -157,6 +161,18 @@ impl Dialect {
         } else {
             "SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'".to_owned()
         }
+    }
+
+    /// Asks how the connection of the channel is compressed: one row with columns `Algorithms`, names separated by commas, and
+    /// `Level`, of zstd. `None` where a channel has no such setting (before MySQL 8.0.18).
+    pub fn compression(&self) -> Option<String> {
+        self.version.is_mysql_from(8, 0, 18).then(|| {
+            format!(
+                "SELECT COMPRESSION_ALGORITHM AS Algorithms, ZSTD_COMPRESSION_LEVEL AS Level \
+                 FROM performance_schema.replication_connection_configuration WHERE CHANNEL_NAME={}",
+                quote(&self.channel)
+            )
+        })
     }
 
     /// What selects the channel for the session, where statements cannot name it.
@@ -282,6 +298,10 @@ impl ChangeOption {
             Self::HeartbeatPeriod(text) => format!("MASTER_HEARTBEAT_PERIOD={text}"),
             Self::Delay(seconds) => format!("MASTER_DELAY={seconds}"),
             Self::Bind(text) => format!("MASTER_BIND={}", quote(text)),
+            Self::Compression(names) => {
+                format!("MASTER_COMPRESSION_ALGORITHMS={}", quote(names))
+            }
+            Self::ZstdLevel(level) => format!("MASTER_ZSTD_COMPRESSION_LEVEL={level}"),
             Self::Ssl(on) => format!("MASTER_SSL={}", flag(on)),
             Self::SslVerify(on) => format!("MASTER_SSL_VERIFY_SERVER_CERT={}", flag(on)),
             Self::TlsVersion(text) => format!("MASTER_TLS_VERSION={}", quote(text)),

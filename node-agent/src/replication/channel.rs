@@ -109,6 +109,23 @@ pub struct OriginalChannel {
     pub ignore_server_ids: Vec<u32>,
     /// Number of reconnects (MySQL).
     pub retry_count: Option<u64>,
+    /// How its connection is compressed (MySQL 8.0.18+); `None` where it is not.
+    #[serde(default)]
+    pub compression: Option<Compression>,
+}
+
+/// Compression of a channel's connection. The local source has none, and refuses who insists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compression {
+    /// Names, separated by commas: `zstd`, `zlib`, `uncompressed`.
+    pub algorithms: String,
+    /// Level of zstd.
+    pub zstd_level: u32,
+}
+
+impl Compression {
+    /// The algorithm of a connection that is not compressed.
+    pub const NONE: &'static str = "uncompressed";
 }
 
 /// A replay.
@@ -290,6 +307,7 @@ impl OriginalChannel {
             using_gtid: status.using_gtid,
             ignore_server_ids: status.ignore_server_ids.clone(),
             retry_count: status.retry_count,
+            compression: None,
         }
     }
 
@@ -325,6 +343,8 @@ impl OriginalChannel {
             ));
         }
         options.extend(self.retry_count.map(ChangeOption::RetryCount));
+        let level = self.compression.as_ref().map(|known| known.zstd_level);
+        options.extend(level.map(ChangeOption::ZstdLevel));
         options
     }
 
@@ -347,6 +367,9 @@ impl OriginalChannel {
         }
         if !self.bind.is_empty() {
             options.push(ChangeOption::Bind(self.bind.clone()));
+        }
+        if let Some(known) = &self.compression {
+            options.push(ChangeOption::Compression(known.algorithms.clone()));
         }
         options
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ReplicationError;
+use super::channel::Compression;
 use crate::config::Secret;
 use crate::mysqld::status::{self, ReplicaStatus};
 use crate::mysqld::{Deadline, Dialect, Endpoint, Session};
@@ -110,6 +111,27 @@ impl Control {
         Ok(row
             .map(|row| row.text_or_empty("Value").to_owned())
             .filter(|period| !period.is_empty()))
+    }
+
+    /// How the channel's connection is compressed; `None` where it is not.
+    pub(super) async fn compression(
+        &mut self,
+        limit: Duration,
+    ) -> Result<Option<Compression>, ReplicationError> {
+        let Some(sql) = self.dialect.compression() else {
+            return Ok(None);
+        };
+        let Some(row) = self.session.query_row(&sql, limit).await? else {
+            return Ok(None);
+        };
+        let algorithms = row.text("Algorithms")?.to_owned();
+        if algorithms.eq_ignore_ascii_case(Compression::NONE) {
+            return Ok(None);
+        }
+        Ok(Some(Compression {
+            algorithms,
+            zstd_level: row.number("Level")?,
+        }))
     }
 
     /// The server's number.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use binlog_core::SegmentChain;
 use tokio::time::Instant;
 
-use super::channel::{Beside, ChannelRecord, LOCAL_SOURCE_HOST, Replay};
+use super::channel::{Beside, ChannelRecord, Compression, LOCAL_SOURCE_HOST, Replay};
 use super::local::{Control, Local};
 use super::relay::{RelayFiles, blocking};
 use super::{ReplicationError, change, globals};
@@ -258,12 +258,13 @@ fn to_source(record: &ChannelRecord, replay: &Replay) -> Vec<ChangeOption> {
         ChangeOption::Ssl(false),
         ChangeOption::SslVerify(false),
     ];
-    if record
-        .original
-        .as_ref()
-        .is_some_and(|original| !original.bind.is_empty())
-    {
-        options.push(ChangeOption::Bind(String::new()));
+    if let Some(original) = &record.original {
+        if !original.bind.is_empty() {
+            options.push(ChangeOption::Bind(String::new()));
+        }
+        if original.compression.is_some() {
+            options.push(ChangeOption::Compression(Compression::NONE.to_owned()));
+        }
     }
     options
 }

@@ -60,7 +60,7 @@ struct Settings {
     variables: BTreeMap<String, String>,
     channel: BTreeMap<String, String>,
     source: String,
-    heartbeat: String,
+    connection: String,
     executed: LogPlace,
     read: LogPlace,
 }
@@ -84,7 +84,7 @@ impl Before {
                     variables: variables(server).await?,
                     channel: channel(server).await?,
                     source: status.source()?,
-                    heartbeat: heartbeat(server).await?,
+                    connection: connection(server).await?,
                     executed: status.executed()?,
                     read: status.read()?,
                 },
@@ -125,9 +125,9 @@ impl Before {
             &was.channel,
         )?;
         expect_eq(
-            format!("heartbeat period of {name}"),
-            &heartbeat(server).await?,
-            &was.heartbeat,
+            format!("heartbeat period and compression of {name}"),
+            &connection(server).await?,
+            &was.connection,
         )
     }
 
@@ -169,15 +169,19 @@ async fn channel(server: &Server) -> Result<BTreeMap<String, String>, SandboxErr
         .collect())
 }
 
-async fn heartbeat(server: &Server) -> Result<String, SandboxError> {
-    let kind = server.kind();
-    let (statement, column) = if kind.is_mariadb() || kind == ServerKind::MySql56 {
-        ("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", 1)
-    } else {
-        (
+/// Settings that the status of a replica does not show: the heartbeat period, and how the connection is compressed.
+async fn connection(server: &Server) -> Result<String, SandboxError> {
+    let (statement, column) = match server.kind() {
+        ServerKind::MySql57 | ServerKind::MySql80 => (
             "SELECT HEARTBEAT_INTERVAL FROM performance_schema.replication_connection_configuration",
             0,
-        )
+        ),
+        ServerKind::MySql97 => (
+            "SELECT CONCAT_WS(' ', HEARTBEAT_INTERVAL, COMPRESSION_ALGORITHM, ZSTD_COMPRESSION_LEVEL) \
+             FROM performance_schema.replication_connection_configuration",
+            0,
+        ),
+        _ => ("SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'", 1),
     };
     let row = server.row(statement).await?;
     let period = row.as_ref().and_then(|row| row.at(column));

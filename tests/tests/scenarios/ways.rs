@@ -100,6 +100,31 @@ async fn an_agent_is_killed_in_a_replay_beside_the_applier_by_position_on_mysql_
     Ok(())
 }
 
+/// The local source has no compression, and a receiver that insists on it would not connect: the channel is without it for the
+/// replay, and has it again afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_channel_is_replayed_and_stays_compressed_on_mysql_9_7() -> Result<(), Failure>
+{
+    let spec = ClusterSpec::new(ServerKind::MySql97).replicas(2).by_gtid();
+    let mut scene = Scene::open(spec).await?;
+    scene.ledger.write(3).await?;
+    scene.cluster.wait_caught_up().await?;
+    for server in scene.cluster.replicas() {
+        let change = [
+            "STOP REPLICA IO_THREAD",
+            "CHANGE REPLICATION SOURCE TO SOURCE_COMPRESSION_ALGORITHMS='zstd', SOURCE_ZSTD_COMPRESSION_LEVEL=7",
+        ];
+        server.exec_all(&change).await?;
+    }
+    scene.ledger.write(3).await?;
+    let (ended, winner) = scene.survives(&Expected::all()).await?;
+    for number in [VICTIM, OTHER] {
+        ended.went(scene.cluster.server(number), ApplyWay::BesideByGtid, "")?;
+    }
+    gtids::equal(&scene.cluster, winner).await?;
+    Ok(())
+}
+
 /// After so many events of the first transaction that it lacks the replica gets no more, and its agent is killed.
 async fn killed(spec: ClusterSpec, events: u32) -> Result<(Scene, usize), Failure> {
     let mut scene = Scene::open(spec).await?;

@@ -178,7 +178,11 @@ impl Apply<'_> {
                 credentials::find(self.local, session, &status, &self.variables, &files, limit)
                     .await?;
             let heartbeat = self.control.heartbeat_period(limit).await?;
-            self.record.original = Some(OriginalChannel::of(&status, &found, heartbeat));
+            let compression = self.control.compression(limit).await?;
+            self.record.original = Some(OriginalChannel {
+                compression,
+                ..OriginalChannel::of(&status, &found, heartbeat)
+            });
         }
         self.record.phase = Phase::Replaying;
         Ok(())
