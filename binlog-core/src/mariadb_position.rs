@@ -90,9 +90,31 @@ pub(crate) fn of_position(
     if last_included.is_some() {
         return Ok(last_included);
     }
-    let (Some(first), Some(gtid)) = (map.pieces.first(), first_excluded) else {
-        return Ok(None);
-    };
+    Ok(first_excluded.and_then(|gtid| start_before(map, executed, gtid)))
+}
+
+/// The place up to which a replica that executed `executed` lacks nothing, where its domains stand at different places:
+/// behind it lies also what it has.
+pub(crate) fn low_water_of_position(
+    map: &Map,
+    executed: &MariaDbGtidPos,
+) -> Result<Option<BinlogPosition>, LogError> {
+    let mut included = None;
+    let mut excluded = None;
+    transactions(map, &mut |gtid, end| {
+        if executed.includes(&gtid) {
+            included = Some(end);
+            return Next::Go;
+        }
+        excluded = Some(gtid);
+        Next::Stop
+    })?;
+    Ok(included.or_else(|| excluded.and_then(|gtid| start_before(map, executed, gtid))))
+}
+
+/// The start of the map, if its first transaction, which is this one, follows directly what was executed.
+fn start_before(map: &Map, executed: &MariaDbGtidPos, gtid: MariaDbGtid) -> Option<BinlogPosition> {
+    let first = map.pieces.first()?;
     let follows = match executed.get(gtid.domain_id) {
         Some(last) => last.seq_no.checked_add(1) == Some(gtid.seq_no),
         None => gtid.seq_no == 1,
@@ -101,7 +123,7 @@ pub(crate) fn of_position(
         .marks
         .first()
         .is_some_and(|mark| mark.tracker.is_outside());
-    Ok((follows && between).then(|| first.start()))
+    (follows && between).then(|| first.start())
 }
 
 /// The position of the primary at a place: the list at the head of the file and the GTIDs before the place.

@@ -208,7 +208,9 @@ impl SegmentChain {
 
     /// MariaDB: the coordinates from which a replica that executed `executed` must be served: the end of the last of
     /// its transactions that the chain holds; the start of the chain's range if the chain holds none of them but its
-    /// first transaction follows them directly; `None` if the chain cannot tell.
+    /// first transaction follows them directly; `None` if the chain cannot tell. Where its domains stand at different
+    /// places, as those of a parallel applier may that was killed, it is where the first transaction begins that the
+    /// replica lacks: it must skip by its GTIDs what it has of the rest (`gtid_ignore_duplicates`).
     ///
     /// # Errors
     /// I/O.
@@ -216,7 +218,10 @@ impl SegmentChain {
         &self,
         executed: &MariaDbGtidPos,
     ) -> Result<Option<BinlogPosition>, LogError> {
-        mariadb_position::of_position(&self.map, executed)
+        match mariadb_position::of_position(&self.map, executed)? {
+            Some(place) => Ok(Some(place)),
+            None => mariadb_position::low_water_of_position(&self.map, executed),
+        }
     }
 
     /// MariaDB: the GTID position of the primary at `at`, exactly, or `None` if the chain cannot tell: the Gtid_list at

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use binlog_core::checksum::ChecksumAlgorithm::Crc32;
 use binlog_core::testing::{PrimaryLog, RelayWriter};
-use binlog_core::{BinaryLogs, BinlogPosition, EventType, GtidSet, GtidState, RelayLogs, ServerId};
+use binlog_core::{
+    BinaryLogs, BinlogPosition, CutPlan, EventType, GtidSet, GtidState, RelayLogs, SegmentChain,
+    ServerId,
+};
 use proptest::prelude::*;
 
 use crate::first_relay;
@@ -195,4 +198,40 @@ fn a_mariadb_position_is_found_behind_the_list_of_its_file() {
     assert_eq!(place("0-1-2"), Some(second));
     assert_eq!(place("0-1-1"), Some(head));
     assert_eq!(place("").map(|place| place <= first), Some(true));
+}
+
+#[test]
+fn a_replica_whose_domains_stand_apart_is_served_from_the_first_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log =
+        PrimaryLog::with_version("b.000001".parse().unwrap(), 1, Crc32, "10.11.19-MariaDB");
+    let head: BinlogPosition = "b.000001:4".parse().unwrap();
+    log.event(EventType::MARIADB_GTID_LIST, &[0; 4]);
+    let ends: Vec<BinlogPosition> = [(1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]
+        .into_iter()
+        .map(|(domain, number)| {
+            log.mariadb_gtid(domain, number, 0)
+                .transaction(number, 1, 20);
+            log.position().clone()
+        })
+        .collect();
+    let logs = BinaryLogs::open(&log.write_to(dir.path()).unwrap()).unwrap();
+    let CutPlan::Cut(cut) = logs.plan_cut(&head, Some(&ends[4])).unwrap() else {
+        panic!("nothing to cut");
+    };
+    let segment = dir.path().join("segment");
+    cut.write(&segment, "test", &mut |_| {}).unwrap();
+    let chain = SegmentChain::open(&[segment]).unwrap();
+    for (executed, expected) in [
+        ("1-1-1,2-1-1", &ends[1]),
+        ("1-1-3,2-1-2", &ends[4]),
+        // One domain is ahead of the other.
+        ("1-1-1,2-1-2", &ends[1]),
+        ("1-1-3,2-1-1", &ends[2]),
+        ("2-1-2", &head),
+    ] {
+        let position = executed.parse().unwrap();
+        let found = chain.position_of_gtid_pos(&position).unwrap();
+        assert_eq!(found.as_ref(), Some(expected), "{executed}");
+    }
 }

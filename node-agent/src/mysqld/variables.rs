@@ -9,7 +9,7 @@ use super::row::flag_of;
 use super::{Session, SqlError};
 
 /// Names that are asked for; a server shows those it has.
-const NAMES: [&str; 61] = [
+const NAMES: [&str; 62] = [
     "version",
     "server_id",
     "server_uuid",
@@ -44,6 +44,7 @@ const NAMES: [&str; 61] = [
     "gtid_binlog_state",
     "gtid_current_pos",
     "gtid_strict_mode",
+    "gtid_ignore_duplicates",
     "slave_parallel_workers",
     "slave_parallel_threads",
     "slave_domain_parallel_threads",

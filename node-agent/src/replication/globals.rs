@@ -15,6 +15,8 @@ use crate::mysqld::variables::Variables;
 pub(super) const RELAY_LOG_INFO_REPOSITORY: &str = "relay_log_info_repository";
 /// CHANGE MASTER sets it to 1, or to 0 if it names a relay log.
 pub(super) const RELAY_LOG_PURGE: &str = "relay_log_purge";
+/// ON: MariaDB in GTID mode skips what its `gtid_slave_pos` includes by number.
+const IGNORE_DUPLICATES: &str = "gtid_ignore_duplicates";
 /// 1: a commit returns when its redo log is on disk. 2: when the operating system has it, and within a second on disk.
 const FLUSH_AT_COMMIT: &str = "innodb_flush_log_at_trx_commit";
 
@@ -24,7 +26,8 @@ pub(super) fn remember(record: &mut ChannelRecord, variables: &Variables) {
         .into_iter()
         .flatten()
         .chain(needs_table(variables).then_some(RELAY_LOG_INFO_REPOSITORY))
-        .chain(may_defer(variables).then_some(FLUSH_AT_COMMIT));
+        .chain(may_defer(variables).then_some(FLUSH_AT_COMMIT))
+        .chain([IGNORE_DUPLICATES]);
     for name in names {
         if let Some(value) = variables.get(name) {
             record
@@ -115,6 +118,22 @@ pub(super) async fn quicken(
         return Ok(());
     };
     set(control, name, "1", deadline).await
+}
+
+/// Lets a MariaDB replica of several domains skip what it has. Only while both threads stand still.
+///
+/// By GTID its domains are applied beside each other, so one that was killed may have one domain ahead of the place where
+/// the replay begins. A server that is a source leaves those transactions out; the local source sends its segments as they
+/// are. With one domain the place is exact, and nothing is changed.
+pub(super) async fn skip_duplicates(
+    control: &mut Control,
+    variables: &Variables,
+    deadline: Deadline,
+) -> Result<(), ReplicationError> {
+    if variables.get(IGNORE_DUPLICATES).is_some() && control.gtid_executed().await?.contains(',') {
+        set(control, IGNORE_DUPLICATES, "1", deadline).await?;
+    }
+    Ok(())
 }
 
 /// Moves the applied position into the transactional table. Only while both threads stand still.

@@ -131,6 +131,9 @@ pub(super) async fn start_both(
     // Before the START: with a FILE repository a kill makes 5.6 apply a transaction twice.
     globals::use_table(control, variables, deadline).await?;
     globals::defer_flush(control, variables, deadline).await?;
+    if running.by_gtid {
+        globals::skip_duplicates(control, variables, deadline).await?;
+    }
     let sql = control.dialect.start_both();
     control.session.exec(&sql, deadline.remaining()).await?;
     Ok(running)
