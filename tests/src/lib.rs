@@ -12,6 +12,7 @@ pub mod differential;
 pub mod drill;
 pub mod jitter;
 pub mod kills;
+pub mod local_source;
 pub mod matrix;
 pub mod netns;
 pub mod partition;

@@ -190,6 +190,19 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
+    /// What servers do with what the local source sends them, experiment by experiment; prints a table and fails where
+    /// something that the product relies on does not hold.
+    LocalSource {
+        /// Server lines; all if none is given.
+        #[arg(long, value_parser = parse_kind)]
+        server: Vec<ServerKind>,
+        /// Only experiments whose names begin so.
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Pairs of servers at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
     /// The virtual IP in network namespaces of its own: taken, refused, announced, moved by a failover, lost. Needs root.
     Netns {
         /// The neighbour's namespace; only for this program's own call of itself.

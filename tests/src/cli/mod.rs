@@ -15,7 +15,7 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 use servers::{fetch_all, up};
 use suites::{
-    against_replication, kill_every_step, many_replicas, measure, network, play_matrix, show_demo,
+    against_replication, experiments, kill_every_step, many_replicas, measure, network, play_matrix, show_demo,
     tail, two_managers,
 };
 
@@ -23,6 +23,7 @@ use crate::big::{self, Kind, Load};
 use crate::differential;
 use crate::jitter;
 use crate::kills;
+use crate::local_source;
 use crate::matrix;
 use crate::partition;
 use crate::sandbox::error::chain;
@@ -148,6 +149,14 @@ pub async fn run() -> ExitCode {
                 jobs,
             };
             against_replication(&plan).await
+        }
+        Command::LocalSource { server, only, jobs } => {
+            let kinds = if server.is_empty() {
+                ServerKind::ALL.to_vec()
+            } else {
+                server
+            };
+            experiments(&local_source::Plan { kinds, only, jobs }).await
         }
         Command::Netns { inside } => network(inside).await,
         Command::Fetch { servers } => fetch_all(servers).await,

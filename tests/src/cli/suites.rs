@@ -4,6 +4,7 @@ use crate::big;
 use crate::demo;
 use crate::differential;
 use crate::kills;
+use crate::local_source;
 use crate::matrix;
 use crate::netns;
 use crate::rivals;
@@ -118,6 +119,14 @@ pub(super) async fn kill_every_step(plan: &kills::Plan) -> Result<(), SandboxErr
     judged("sandbox kill-every-step", "cases", async {
         let outcome = kills::run(plan, print).await?;
         Ok((outcome.failed, outcome.played as u64))
+    })
+    .await
+}
+
+pub(super) async fn experiments(plan: &local_source::Plan) -> Result<(), SandboxError> {
+    judged("sandbox local-source", "experiments", async {
+        let (played, failed) = local_source::run(plan, print).await?;
+        Ok((failed, played as u64))
     })
     .await
 }

@@ -15,6 +15,7 @@ mod gtid_algebra;
 mod hooks;
 mod leased;
 mod lines;
+mod local_source;
 mod logins;
 mod mixed;
 mod of_record;
