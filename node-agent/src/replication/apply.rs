@@ -215,6 +215,7 @@ fn has_reached(status: &ReplicaStatus, until: &BinlogPosition) -> bool {
         .executed
         .as_ref()
         .is_some_and(|executed| executed >= until)
+        && executed::domains_are_level(status)
 }
 
 /// One apply.

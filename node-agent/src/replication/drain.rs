@@ -8,6 +8,7 @@ use std::time::Duration;
 use binlog_core::BinlogPosition;
 
 use super::ReplicationError;
+use super::executed::domains_are_level;
 use super::local::Control;
 use super::relay::Received;
 use super::watch::{Seen, Watch};
@@ -94,6 +95,7 @@ pub(super) fn failure(control: &Control, status: &ReplicaStatus) -> Option<Repli
 /// all of them only while it waits for more.
 fn is_drained(status: &ReplicaStatus, whole_end: Option<&BinlogPosition>) -> bool {
     match (whole_end, &status.executed) {
+        _ if !domains_are_level(status) => false,
         (Some(end), Some(executed)) => executed >= end,
         (Some(_), None) => false,
         (None, _) => {
@@ -137,6 +139,27 @@ mod tests {
             bind: String::new(),
             ignore_server_ids: Vec::new(),
             tls: ChannelTls::default(),
+        }
+    }
+
+    #[test]
+    fn drained_means_in_every_domain() {
+        let end: BinlogPosition = "b.000002:120".parse().unwrap();
+        for (using_gtid, executed, received, expected) in [
+            (UsingGtid::SlavePos, "0-1-3,1-1-57", "0-1-3,1-1-60", false),
+            (UsingGtid::SlavePos, "1-1-60,0-1-3", "0-1-3,1-1-60", true),
+            (UsingGtid::CurrentPos, "0-1-3", "0-1-3,1-1-1", false),
+            // One domain is applied in order, and by position all are.
+            (UsingGtid::SlavePos, "0-1-3", "0-1-4", true),
+            (UsingGtid::No, "0-1-3,1-1-57", "0-1-3,1-1-60", true),
+        ] {
+            let status = ReplicaStatus {
+                using_gtid,
+                gtid_executed: executed.to_owned(),
+                gtid_received: received.to_owned(),
+                ..status(Some("b.000002:120"), true, "")
+            };
+            assert_eq!(is_drained(&status, Some(&end)), expected, "{status:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! - MariaDB keeps the executed position in a file that is written after the commit: after a kill it lags behind, and in
 //!   GTID mode it may be empty. `gtid_slave_pos` is part of each transaction, and the segments of the record tell what
 //!   it means in the dead primary's coordinates.
+//!   The domains of a parallel applier by GTID need not stand at one place: [`domains_are_level`].
 //! - MySQL killed inside CHANGE MASTER may find `relay-log.info` naming a relay log that is gone; its status then shows
 //!   no position. The table or file still holds it, or the record does, since no applier ran since.
 //! - A CHANGE beside a running applier shows what it has read as executed if the applier stopped in that very moment, and a
@@ -20,7 +21,7 @@ use super::ReplicationError;
 use super::channel::{ChannelRecord, Phase, Replay};
 use super::local::{Control, Local};
 use super::relay::blocking;
-use crate::mysqld::status::ReplicaStatus;
+use crate::mysqld::status::{ReplicaStatus, UsingGtid};
 use crate::mysqld::{Remembered, SqlError};
 
 /// Longest wait for each statement.
@@ -80,6 +81,21 @@ fn beside_applier(record: &ChannelRecord, status: &mut ReplicaStatus) {
         }
         Some(_) => shown,
     };
+}
+
+/// False while a MariaDB replica by GTID lacks something of what it received whole, whatever position it shows: the domains
+/// of a parallel applier go their own ways, and the executed position is that of the one that is furthest.
+pub(super) fn domains_are_level(status: &ReplicaStatus) -> bool {
+    if status.using_gtid == UsingGtid::No || !status.gtid_received.contains(',') {
+        return true;
+    }
+    match (
+        GtidState::parse(&status.gtid_executed, true),
+        GtidState::parse(&status.gtid_received, true),
+    ) {
+        (Ok(executed), Ok(received)) => executed.covers(&received),
+        _ => true,
+    }
 }
 
 /// A server that has all GTIDs of a standing has executed up to its place.

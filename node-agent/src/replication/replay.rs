@@ -12,6 +12,7 @@ use binlog_core::{BinlogPosition, MariaDbGtidPos};
 use super::ReplicationError;
 use super::apply::{ApplyPhase, ApplyStatus, OnProgress};
 use super::drain;
+use super::executed::domains_are_level;
 use super::local::Control;
 use super::relay::blocking;
 use super::serve::Running;
@@ -77,6 +78,7 @@ async fn wait(
             .executed
             .as_ref()
             .is_some_and(|executed| executed >= until)
+            && domains_are_level(&status)
         {
             return Ok(());
         }
