@@ -108,6 +108,11 @@ impl BinaryLogs {
         Ok(Self { directory, files })
     }
 
+    /// The log that these files of a directory are, which follow each other.
+    pub(crate) fn of_files(directory: PathBuf, files: Vec<BinlogFileName>) -> Self {
+        Self { directory, files }
+    }
+
     /// The files, ascending.
     #[must_use]
     pub fn files(&self) -> &[BinlogFileName] {

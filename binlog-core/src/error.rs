@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::position::{BinlogPosition, StreamRange};
+use crate::position::{BinlogPosition, ServerId, StreamRange};
 
 /// A log cannot serve what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,16 @@ pub enum LogError {
     InnoDb {
         /// One of its files.
         path: PathBuf,
+    },
+    /// A directory of copies holds other servers' logs.
+    #[error("{} holds no binary log of the server with server_id {wanted} there; its newest files: {found}", directory.display())]
+    OtherWriter {
+        /// The directory.
+        directory: PathBuf,
+        /// The server whose log is wanted.
+        wanted: ServerId,
+        /// What is there.
+        found: String,
     },
     /// An event is damaged and what was asked lies behind it.
     #[error("{} is corrupt at offset {offset}: expected {expected}, found {found}", path.display())]

@@ -24,6 +24,7 @@ pub mod gtid;
 mod gtid_place;
 pub mod index;
 pub mod inspect;
+pub mod log_directory;
 mod map;
 mod mariadb_position;
 pub mod position;
@@ -46,6 +47,7 @@ pub use follow::FileKind;
 pub use gtid::{Gtid, GtidError, GtidSet, GtidState, MariaDbGtid, MariaDbGtidPos, Relation};
 pub use index::{MasterInfo, RelayLogInfo, read_index};
 pub use inspect::{EventLine, Inspection, inspect, transactions};
+pub use log_directory::LogDirectory;
 pub use position::{
     BinlogFileName, BinlogPosition, PositionError, RelayFileName, RelayPosition, ServerId,
     StreamRange,
