@@ -146,6 +146,25 @@ fn the_manager_accepts_the_virtual_ip_of_its_example() {
 }
 
 #[test]
+fn both_accept_the_binlog_server_of_their_examples() {
+    let on = |example: &str, folder: &Path| {
+        let path = installed(example, folder);
+        let text = read(&path);
+        let on = text.replace("# binlog_servers:\n#   -", "binlog_servers:\n  -");
+        assert_ne!(on, text, "{example}: off unless somebody asks for it");
+        fs::write(&path, on).unwrap();
+        path
+    };
+    let private = tempfile::tempdir().unwrap();
+    let manager = manager::config::load(&on("manager.yaml", private.path())).unwrap();
+    let agent = node_agent::config::Config::load(&on("node-agent.yaml", private.path())).unwrap();
+    let (ours, theirs) = (&manager.binlog_servers, &agent.binlog_servers);
+    assert_eq!((ours.len(), theirs.len()), (1, 1));
+    assert_eq!(ours[0].name, theirs[0].name);
+    assert_eq!(manager.cluster, theirs[0].cluster);
+}
+
+#[test]
 fn the_manager_accepts_the_tls_to_mysql_of_its_example() {
     let private = tempfile::tempdir().unwrap();
     let path = installed("manager.yaml", private.path());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::Logs;
 use crate::facts::{Flavor, LastTransaction, LogEndKind};
-use crate::plan::{DeadLog, Piece};
+use crate::plan::{BinlogServerLog, BinlogServerLogs, DeadLog, Piece};
 
 /// Format description and what may stand right after it end before this offset; the first transaction of a log lies
 /// beyond its format description, which is 116 bytes long at least.
@@ -60,6 +60,9 @@ pub struct Evidence {
     pub copies: Vec<(StreamRange, Result<BinlogPosition, String>)>,
     /// The dead primary's log.
     pub dead: DeadLog,
+    /// Copies of it at binlog servers.
+    #[serde(default)]
+    pub binlog_servers: BinlogServerLogs,
     /// Meeting points where both sides' event was compared, and where only continuity is proven.
     pub compared: (usize, usize),
 }
@@ -459,7 +462,22 @@ fn statements(evidence: &Evidence) -> Vec<String> {
             evidence.end
         ),
     });
+    if evidence.dead.survey().is_none() {
+        said.extend(evidence.binlog_servers.iter().map(of_copies));
+    }
     said
+}
+
+/// What a binlog server can say of a log that nobody could read: never that there was no more.
+fn of_copies((server, log): (&String, &BinlogServerLog)) -> String {
+    match log {
+        BinlogServerLog::Verified { .. } => {
+            format!("binlog server {server} {log}; what the primary had not sent to it is unknown")
+        }
+        BinlogServerLog::Unusable { .. } => {
+            format!("binlog server {server} {log}; what it alone may hold is unknown")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -162,6 +162,7 @@ pub(crate) fn config(servers: usize) -> ClusterConfig {
                 ignore_fail: false,
             })
             .collect(),
+        binlog_servers: Vec::new(),
         monitor: MonitorConfig::default(),
         lease: crate::lease::LeaseMode::Auto,
         failover: FailoverPolicy::default(),

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{self, ServerAddress};
-use crate::config::{Config, ConfigError, SecretFile, Security, ServerConfig};
+use crate::config::{BinlogServerConfig, Config, ConfigError, SecretFile, Security, ServerConfig};
 use crate::error::Error;
 use crate::fence::Fence;
 use crate::guard::{self, Guard};
@@ -94,10 +94,7 @@ impl Agent {
             Security::PlainText => None,
         };
         durable::create_private_directory(&config.state_dir)?;
-        let mut clusters: Vec<&str> = config.servers.iter().map(|s| s.cluster.as_str()).collect();
-        clusters.sort_unstable();
-        clusters.dedup();
-        let epochs = EpochStore::open(&config.epochs_dir(), clusters)?;
+        let epochs = EpochStore::open(&config.epochs_dir(), config.clusters())?;
         let segments = SegmentStore::open(config.segments_dir(), config.segment_keep)?;
         let mut servers = BTreeMap::new();
         for server in &config.servers {
@@ -185,6 +182,11 @@ impl Agent {
         server
             .watch
             .watched(&server.config.name, &self.boot_id, standing, cause)
+    }
+
+    /// The binlog server of this name, if this host has one.
+    pub fn binlog_server(&self, name: &str) -> Option<&BinlogServerConfig> {
+        self.config.binlog_servers.iter().find(|b| b.name == name)
     }
 
     /// Tells who watches servers of this cluster that something changed beside them: epoch, hold.
@@ -421,9 +423,9 @@ async fn age_out(agent: Arc<Agent>, stop: CancellationToken) {
         }
         let holding: Vec<String> = agent
             .config
-            .servers
-            .iter()
-            .filter_map(|server| agent.epochs.stored(&server.cluster).ok()?.holder)
+            .clusters()
+            .into_iter()
+            .filter_map(|cluster| agent.epochs.stored(cluster).ok()?.holder)
             .map(|holder| holder.operation)
             .collect();
         let store = agent.segments.clone();

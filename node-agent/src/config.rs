@@ -39,8 +39,10 @@ pub struct Config {
     pub security: Security,
     /// How long segments are kept after they were written.
     pub segment_keep: Duration,
-    /// Servers of this host, in the order of the file; never empty, names unique.
+    /// Servers of this host, in the order of the file; empty only on the host of a binlog server. Names are unique.
     pub servers: Vec<ServerConfig>,
+    /// Directories of this host in which copies of primaries' binary logs are kept; their names are no server's.
+    pub binlog_servers: Vec<BinlogServerConfig>,
     /// Faults injected into every replay, from the hidden key `testing.replay_faults`; empty except in tests.
     pub replay_faults: FaultPlan,
 }
@@ -79,6 +81,17 @@ pub struct ServerConfig {
     pub disk_probe: Option<Duration>,
     /// `<state>/servers/NAME`: where this server's state files are (`remembered.json`, `hold.json`, `channel.json`).
     pub state_dir: PathBuf,
+}
+
+/// A directory in which somebody keeps copies of a cluster's primary's binary logs, without a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinlogServerConfig {
+    /// Name in every call: `binlog1`.
+    pub name: String,
+    /// Cluster whose primary is followed.
+    pub cluster: String,
+    /// The directory. It may come and go: whoever asks for what is in it is told why it cannot be read.
+    pub directory: PathBuf,
 }
 
 /// Limits of the relay logs kept aside.
@@ -123,6 +136,16 @@ impl Config {
     /// The server of this name, if the agent has it.
     pub fn server(&self, name: &str) -> Option<&ServerConfig> {
         self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// The clusters that servers and binlog servers of this host belong to, each once.
+    pub fn clusters(&self) -> Vec<&str> {
+        let of_servers = self.servers.iter().map(|server| server.cluster.as_str());
+        let of_directories = self.binlog_servers.iter().map(|b| b.cluster.as_str());
+        let mut clusters: Vec<&str> = of_servers.chain(of_directories).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        clusters
     }
 
     /// Root of the segment store.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use binlog_core::{BinlogPosition, StreamRange};
+use binlog_core::{BinlogPosition, ServerId, StreamRange};
 use bytes::Bytes;
 use proto::v1;
 use tonic::{Response, Status, Streaming};
@@ -35,9 +35,65 @@ impl AgentClient {
             kind: wire_logs(logs).into(),
             from: from.map(to_wire),
             latest: latest.map(to_wire),
+            primary_server_id: 0,
         };
         let answer = unary(self.name(), CALL, limit, self.logs().survey_logs(request)).await?;
         convert::survey(answer).map_err(self.bad(CALL))
+    }
+
+    /// What a binlog server holds of the log of `primary`. Reads only.
+    ///
+    /// # Errors
+    /// See [`AgentCallError`].
+    pub async fn survey_copies(
+        &self,
+        cluster: &str,
+        binlog_server: &str,
+        primary: ServerId,
+        from: Option<&BinlogPosition>,
+        limit: Duration,
+    ) -> Result<LogSurvey> {
+        const CALL: &str = "SurveyLogs";
+        let request = v1::SurveyLogsRequest {
+            cluster: cluster.to_owned(),
+            server: binlog_server.to_owned(),
+            kind: v1::LogKind::Binary.into(),
+            from: from.map(to_wire),
+            latest: None,
+            primary_server_id: primary.0,
+        };
+        let answer = unary(self.name(), CALL, limit, self.logs().survey_logs(request)).await?;
+        convert::survey(answer).map_err(self.bad(CALL))
+    }
+
+    /// How far a binlog server's copies of the log of `primary` have come: its newest file and that file's size, and the
+    /// directory. Reads only, and little.
+    ///
+    /// # Errors
+    /// See [`AgentCallError`].
+    pub async fn observe_binlog_server(
+        &self,
+        cluster: &str,
+        binlog_server: &str,
+        primary: ServerId,
+        limit: Duration,
+    ) -> Result<(BinlogPosition, String)> {
+        const CALL: &str = "ObserveBinlogServer";
+        let request = v1::ObserveBinlogServerRequest {
+            cluster: cluster.to_owned(),
+            server: binlog_server.to_owned(),
+            primary_server_id: primary.0,
+        };
+        let mut client = self.logs();
+        let answer = unary(
+            self.name(),
+            CALL,
+            limit,
+            client.observe_binlog_server(request),
+        )
+        .await?;
+        let newest = convert::required("newest", answer.newest).map_err(self.bad(CALL))?;
+        Ok((newest, answer.directory))
     }
 
     /// Where a server stands that has the GTIDs `held`, and what the log has ever held. `owner` has executed the GTIDs `of_owner`
@@ -83,21 +139,48 @@ impl AgentClient {
         latest: Option<&BinlogPosition>,
         limit: Duration,
     ) -> Result<Option<HeldEvent>> {
-        const CALL: &str = "DescribeEvent";
         let request = v1::DescribeEventRequest {
             cluster: cluster.to_owned(),
             server: server.to_owned(),
             kind: wire_logs(logs).into(),
             before: Some(to_wire(before)),
             latest: latest.map(to_wire),
+            primary_server_id: 0,
         };
-        let answer = unary(
-            self.name(),
-            CALL,
-            limit,
-            self.logs().describe_event(request),
-        )
-        .await?;
+        self.describe(request, limit).await
+    }
+
+    /// The same of a binlog server's copies of the log of `primary`.
+    ///
+    /// # Errors
+    /// See [`AgentCallError`].
+    pub async fn describe_copied_event(
+        &self,
+        cluster: &str,
+        binlog_server: &str,
+        primary: ServerId,
+        before: &BinlogPosition,
+        limit: Duration,
+    ) -> Result<Option<HeldEvent>> {
+        let request = v1::DescribeEventRequest {
+            cluster: cluster.to_owned(),
+            server: binlog_server.to_owned(),
+            kind: v1::LogKind::Binary.into(),
+            before: Some(to_wire(before)),
+            latest: None,
+            primary_server_id: primary.0,
+        };
+        self.describe(request, limit).await
+    }
+
+    async fn describe(
+        &self,
+        request: v1::DescribeEventRequest,
+        limit: Duration,
+    ) -> Result<Option<HeldEvent>> {
+        const CALL: &str = "DescribeEvent";
+        let mut client = self.logs();
+        let answer = unary(self.name(), CALL, limit, client.describe_event(request)).await?;
         let Some(event) = answer.event else {
             return Ok(None);
         };
@@ -126,6 +209,31 @@ impl AgentClient {
         let request = v1::SaveBinaryLogsRequest {
             context: Some(wire_context(context, server, stall)),
             from: Some(to_wire(from)),
+            to: None,
+            primary_server_id: 0,
+        };
+        let mut client = self.logs();
+        self.segment_stream("SaveBinaryLogs", stall, client.save_binary_logs(request))
+            .await
+    }
+
+    /// Cuts exactly `range` from a binlog server's copies of the log of `primary`.
+    ///
+    /// # Errors
+    /// See [`AgentCallError`].
+    pub async fn save_copies(
+        &self,
+        context: &Context,
+        binlog_server: &str,
+        primary: ServerId,
+        range: &StreamRange,
+        stall: Duration,
+    ) -> Result<SegmentOutcome> {
+        let request = v1::SaveBinaryLogsRequest {
+            context: Some(wire_context(context, binlog_server, stall)),
+            from: Some(to_wire(&range.from)),
+            to: Some(to_wire(&range.to)),
+            primary_server_id: primary.0,
         };
         let mut client = self.logs();
         self.segment_stream("SaveBinaryLogs", stall, client.save_binary_logs(request))
@@ -260,7 +368,7 @@ impl AgentClient {
 
 fn wire_logs(logs: Logs) -> v1::LogKind {
     match logs {
-        Logs::Binary => v1::LogKind::Binary,
+        Logs::Binary | Logs::BinlogServer => v1::LogKind::Binary,
         Logs::Relay => v1::LogKind::Relay,
     }
 }

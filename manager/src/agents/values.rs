@@ -17,6 +17,8 @@ pub enum Logs {
     Binary,
     /// Its relay logs.
     Relay,
+    /// Of a binlog server: its copies of the primary's binary logs.
+    BinlogServer,
 }
 
 /// A claim of a cluster.

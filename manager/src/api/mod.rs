@@ -88,6 +88,7 @@ fn wire(status: &Status, explanation: Option<&Explanation>) -> v1::ClusterStatus
             .flatten()
             .map(|held| held.sentence.clone())
             .collect(),
+        binlog_servers: status.binlog_servers.clone(),
     }
 }
 

@@ -245,6 +245,9 @@ fn line(c: &v1::ClusterStatus) -> String {
     for sentence in &c.lacking {
         text.push_str(&format!("  by GTIDs: {sentence}\n"));
     }
+    for sentence in &c.binlog_servers {
+        text.push_str(&format!("  binlog server {sentence}\n"));
+    }
     if !c.deposed.is_empty() {
         text.push_str(&format!("  deposed: {}\n", c.deposed.join(", ")));
     }
@@ -276,6 +279,7 @@ fn json(now: &v1::GetStatusResponse) -> serde_json::Value {
                 "blocked": c.blocked,
                 "deposed": c.deposed,
                 "servers": servers,
+                "binlog_servers": c.binlog_servers,
                 "lease": c.lease.as_ref().map(lease),
                 "lacking": c.lacking,
             })

@@ -4,6 +4,7 @@
 //! [`resolved`] is what the program needs. A [`ClusterConfig`] that exists is valid: names are unique, addresses
 //! parse, secrets have been read from files only their owner can read.
 
+mod binlog_servers;
 mod durations;
 mod hooks;
 mod monitor;
@@ -17,6 +18,7 @@ mod virtual_ip;
 
 use std::path::{Path, PathBuf};
 
+pub use binlog_servers::BinlogServerConfig;
 pub use secret::Secret;
 
 pub use monitor::{MonitorConfig, PingType};

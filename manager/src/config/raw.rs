@@ -18,6 +18,8 @@ pub(super) struct Cluster {
     pub(super) plaintext: Option<bool>,
     pub(super) servers: Vec<Server>,
     #[serde(default)]
+    pub(super) binlog_servers: Vec<BinlogServer>,
+    #[serde(default)]
     pub(super) monitor: Monitor,
     pub(super) lease: Option<LeaseMode>,
     #[serde(default)]
@@ -47,6 +49,15 @@ pub(super) struct Server {
     pub(super) candidate: Option<Candidate>,
     pub(super) ignore_fail: Option<bool>,
     pub(super) virtual_ip_interface: Option<String>,
+}
+
+/// One of `binlog_servers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BinlogServer {
+    pub(super) name: String,
+    pub(super) agent: String,
+    pub(super) agent_name: Option<String>,
 }
 
 /// `candidate`.

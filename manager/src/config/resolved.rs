@@ -11,6 +11,7 @@ use proto::identity::{Identity, Role};
 use proto::tls::TlsMaterial;
 use serde::{Deserialize, Serialize};
 
+use super::binlog_servers::{self, BinlogServerConfig};
 use super::monitor::{self, MonitorConfig};
 use super::virtual_ip::{self, VirtualIp};
 use super::{ConfigError, durations, hooks, raw};
@@ -190,6 +191,8 @@ pub struct ClusterConfig {
     pub security: Security,
     /// Servers, in order of priority; at least two.
     pub servers: Vec<ServerConfig>,
+    /// Hosts that keep copies of the primary's binary logs.
+    pub binlog_servers: Vec<BinlogServerConfig>,
     /// Ping.
     pub monitor: MonitorConfig,
     /// Whether the primary holds a lease.
@@ -210,6 +213,11 @@ impl ClusterConfig {
             .iter()
             .find(|s| Some(&s.address) == address.as_ref())
             .or_else(|| self.servers.iter().find(|s| s.name == wanted))
+    }
+
+    /// The binlog server of this name.
+    pub fn binlog_server(&self, name: &str) -> Option<&BinlogServerConfig> {
+        self.binlog_servers.iter().find(|b| b.name == name)
     }
 }
 
@@ -274,6 +282,8 @@ pub(super) fn resolve(
         }
         servers.push(server);
     }
+    let binlog_servers =
+        binlog_servers::resolve(&check, &raw.cluster, raw.binlog_servers, plaintext, names)?;
     let defaults = FailoverPolicy::default();
     let f = raw.failover;
     let failover = FailoverPolicy {
@@ -333,6 +343,7 @@ pub(super) fn resolve(
         state_dir: check.relative(raw.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into())),
         security,
         servers,
+        binlog_servers,
         monitor,
         lease: raw.lease.unwrap_or_default(),
         failover,
@@ -349,13 +360,7 @@ fn resolve_server(
     plaintext: bool,
 ) -> Result<ServerConfig, ConfigError> {
     let at = |key: &str| format!("servers[{index}].{key}");
-    let plain = |s: &str| {
-        !s.is_empty()
-            && !s
-                .chars()
-                .any(|c| c.is_whitespace() || c.is_control() || c == '/')
-    };
-    if !plain(&raw.name) || raw.name.len() > 255 {
+    if !plain_name(&raw.name) {
         return Err(check.bad(&at("name"), "a name like db1:3306", &raw.name));
     }
     let port = raw.port.unwrap_or(DEFAULT_PORT);
@@ -371,11 +376,44 @@ fn resolve_server(
     if port == 0 {
         return Err(check.bad(&at("port"), "a port from 1 to 65535", "0"));
     }
-    let dialled: HostPort = raw
-        .agent
+    let section = format!("servers[{index}]");
+    let named = (raw.name.as_str(), raw.agent.as_str(), raw.agent_name);
+    Ok(ServerConfig {
+        agent: agent_endpoint(check, &section, cluster, named, plaintext)?,
+        name: raw.name,
+        address,
+        candidacy: match raw.candidate {
+            Some(raw::Candidate::Preferred) => Candidacy::Preferred,
+            None | Some(raw::Candidate::Allowed) => Candidacy::Allowed,
+            Some(raw::Candidate::Never) => Candidacy::Never,
+        },
+        ignore_fail: raw.ignore_fail.unwrap_or(false),
+    })
+}
+
+fn plain(text: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    !text.is_empty() && !text.chars().any(odd)
+}
+
+pub(super) fn plain_name(name: &str) -> bool {
+    plain(name) && name.len() <= 255
+}
+
+/// The agent at the address `dialled` of what is called `name`; unless told otherwise, the agent's own name is what stands
+/// before the first colon of that.
+pub(super) fn agent_endpoint(
+    check: &Check<'_>,
+    section: &str,
+    cluster: &str,
+    (name, dialled, agent_name): (&str, &str, Option<String>),
+    plaintext: bool,
+) -> Result<AgentEndpoint, ConfigError> {
+    let at = |key: &str| format!("{section}.{key}");
+    let address: HostPort = dialled
         .parse()
-        .map_err(|_| check.bad(&at("agent"), "host:port", &raw.agent))?;
-    let loopback = dialled
+        .map_err(|_| check.bad(&at("agent"), "host:port", dialled))?;
+    let loopback = address
         .host
         .parse::<IpAddr>()
         .is_ok_and(|ip| ip.is_loopback());
@@ -383,11 +421,11 @@ fn resolve_server(
         return Err(check.bad(
             &at("agent"),
             "a loopback address, since plaintext is on",
-            &raw.agent,
+            dialled,
         ));
     }
-    let agent_name = raw.agent_name.unwrap_or_else(|| {
-        let host = raw.name.split(':').next().unwrap_or_default();
+    let agent_name = agent_name.unwrap_or_else(|| {
+        let host = name.split(':').next().unwrap_or_default();
         host.to_owned()
     });
     let identity = Identity::new(cluster, Role::Agent, &agent_name).map_err(|_| {
@@ -397,20 +435,10 @@ fn resolve_server(
             &agent_name,
         )
     })?;
-    Ok(ServerConfig {
-        name: raw.name,
-        address,
-        agent: AgentEndpoint {
-            address: dialled.to_string(),
-            dns_name: identity.dns_name(),
-            name: agent_name,
-        },
-        candidacy: match raw.candidate {
-            Some(raw::Candidate::Preferred) => Candidacy::Preferred,
-            None | Some(raw::Candidate::Allowed) => Candidacy::Allowed,
-            Some(raw::Candidate::Never) => Candidacy::Never,
-        },
-        ignore_fail: raw.ignore_fail.unwrap_or(false),
+    Ok(AgentEndpoint {
+        address: address.to_string(),
+        dns_name: identity.dns_name(),
+        name: agent_name,
     })
 }
 

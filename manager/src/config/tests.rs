@@ -47,6 +47,54 @@ fn a_good_file_is_resolved_with_defaults() {
 }
 
 #[test]
+fn binlog_servers_are_no_servers() {
+    let text = format!(
+        "{GOOD}binlog_servers:\n  - {{ name: binlog1, agent: '127.0.0.9:7306' }}\n  - {{ name: 'b:2', agent: '127.0.0.9:7307', agent_name: copies }}\n"
+    );
+    let config = load_text(&text).unwrap();
+    assert_eq!(config.servers.len(), 2);
+    let [one, two] = config.binlog_servers.as_slice() else {
+        panic!("{:?}", config.binlog_servers)
+    };
+    assert_eq!(one.agent.dns_name, "binlog1.app1.agent.mha");
+    assert_eq!(two.agent.dns_name, "copies.app1.agent.mha");
+    assert_eq!(config.binlog_server("b:2"), Some(two));
+    // Nobody fails over to or from one.
+    assert!(config.find("binlog1").is_none());
+    assert!(load_text(GOOD).unwrap().binlog_servers.is_empty());
+    for (keys, expected) in [
+        (
+            "name: 'db1:3306', agent: '127.0.0.9:1'",
+            "binlog_servers[0].name: expected a name no server",
+        ),
+        (
+            "name: 'a/b', agent: '127.0.0.9:1'",
+            "binlog_servers[0].name: expected a name like",
+        ),
+        (
+            "name: b, agent: nowhere",
+            "binlog_servers[0].agent: expected host:port",
+        ),
+        (
+            "name: b, agent: '10.0.0.9:1'",
+            "binlog_servers[0].agent: expected a loopback",
+        ),
+        (
+            "name: B, agent: '127.0.0.9:1'",
+            "binlog_servers[0].agent_name",
+        ),
+        (
+            "name: b, agent: '127.0.0.9:1', candidate: never",
+            "unknown field `candidate`",
+        ),
+    ] {
+        let error = load_text(&format!("{GOOD}binlog_servers: [{{ {keys} }}]\n")).unwrap_err();
+        let told = crate::observe::chain(&error);
+        assert!(told.contains(expected), "{keys}: {told}");
+    }
+}
+
+#[test]
 fn bad_files_are_refused_with_key_or_line() {
     let table: &[(&str, &str, &str)] = &[
         (

@@ -7,6 +7,7 @@
 
 mod act;
 mod beside;
+mod binlog_servers;
 mod cluster;
 pub(crate) mod discover;
 pub(crate) mod lease;

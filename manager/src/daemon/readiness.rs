@@ -3,6 +3,7 @@
 //! Computed from a snapshot that is read all the time, so that it is known before the incident. What it says of "if the
 //! primary died now" is what `topology` and `elect` say of the same snapshot with the primary's death put into it.
 
+mod binlog_servers;
 mod conditions;
 mod expected;
 mod remarks;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::binlog_servers::SeenCopies;
 use crate::address::SeenAt;
 
 pub use expected::{Expected, Part};
@@ -105,6 +107,9 @@ pub struct Explanation {
     /// What settings of servers cost in a failover, without standing in its way; one sentence each.
     #[serde(default)]
     pub remarks: Vec<String>,
+    /// How it is with each binlog server; one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binlog_servers: Vec<String>,
     /// What would happen.
     pub if_it_died: IfItDied,
     /// What would then become of semi-synchronous replication; absent if there is none.
@@ -125,6 +130,8 @@ pub(super) struct Known<'a> {
     pub(super) ping: &'a Ping,
     /// What is seen of the virtual IP; empty if there is none.
     pub(super) addresses: &'a [SeenAt],
+    /// What is seen of binlog servers, after `views`; empty if there are none.
+    pub(super) binlog_servers: &'a [SeenCopies],
     pub(super) deposed: &'a [String],
     pub(super) permit: Result<(), Blocked>,
     /// Earlier operations of the cluster, oldest first.
@@ -148,6 +155,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         conditions.extend(conditions::of_server(known, server));
         conditions.extend(conditions::of_address(known, server));
     }
+    conditions.extend(binlog_servers::conditions(known));
     conditions.push(conditions::of_ping(known));
     let answering = known.views.iter().filter(|v| v.facts.is_ok()).count();
     conditions.push(condition(
@@ -184,6 +192,7 @@ pub(super) fn explain(known: &Known<'_>) -> Explanation {
         lease: known.lease.clone(),
         conditions,
         remarks: remarks::of(known),
+        binlog_servers: binlog_servers::sentences(known),
         if_it_died,
         semi_sync,
         gtids,
@@ -328,14 +337,22 @@ fn loss(known: &Known<'_>, topology: &topology::Topology) -> String {
         .iter()
         .filter_map(|s| s.replica.read.as_ref())
         .max();
-    match (end, furthest) {
-        (Some(end), Some(furthest)) if furthest >= end => {
-            format!("nothing when this was read: a replica has received up to {furthest}")
+    let (Some(end), Some(furthest)) = (end, furthest) else {
+        return "unknown".to_owned();
+    };
+    if furthest >= end {
+        return format!("nothing when this was read: a replica has received up to {furthest}");
+    }
+    match binlog_servers::furthest(known) {
+        Some((server, copied)) if copied >= end => {
+            format!("nothing when this was read: binlog server {server} holds up to {copied}")
         }
-        (Some(end), Some(furthest)) => format!(
+        Some((server, copied)) if copied > furthest => format!(
+            "when this was read, only the primary held what is between {copied}, which binlog server {server} holds, and {end}"
+        ),
+        _ => format!(
             "when this was read, only the primary held what is between {furthest} and {end}"
         ),
-        _ => "unknown".to_owned(),
     }
 }
 

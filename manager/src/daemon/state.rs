@@ -107,6 +107,8 @@ pub struct Status {
     pub deposed: BTreeSet<String>,
     /// Servers, in configured order.
     pub servers: Vec<Heard>,
+    /// How it was with each binlog server when it was looked at last; one sentence each.
+    pub binlog_servers: Vec<String>,
     /// The lease of the watched primary; absent while none is watched.
     pub lease: Option<LeaseStatus>,
 }

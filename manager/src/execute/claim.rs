@@ -3,6 +3,7 @@
 //! Two claimers with the same epoch meet at the first survivor, where only one is granted, so they cannot block each
 //! other for ever. Each claim and release is journalled like any other act.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,9 +52,12 @@ pub struct Claimed {
     pub dead: bool,
     /// What the agents said when they granted.
     pub granted: Vec<Granted>,
+    /// Agents of binlog servers that did not grant, and why: nothing can be cut there.
+    pub refused_beside: BTreeMap<String, String>,
 }
 
-/// Claims the cluster at `survivors` (in configured order, each agent once) and at `dead`, whose silence is tolerated.
+/// Claims the cluster at `survivors` (in configured order, each agent once), at `dead`, whose silence is tolerated, and at the
+/// agents of binlog servers, whose refusal is: they only provide.
 ///
 /// # Errors
 /// [`ClaimRefused`]; nothing is held then.
@@ -85,18 +89,21 @@ async fn claim_all(
     let granted = claim_one(run, first, 0, take_over)
         .await?
         .map_err(|e| refusal(first, e))?;
+    let claiming_beside = claim_beside(run);
     let mut claimed = Claimed {
         dead: dead.is_some(),
         granted: vec![granted],
+        refused_beside: BTreeMap::new(),
     };
-    let rest = join_all(
+    let claiming = join_all(
         others
             .iter()
             .chain(dead)
             .zip(1u32..)
             .map(|(client, number)| claim_one(run, client, number, take_over)),
-    )
-    .await;
+    );
+    let (rest, beside) = futures::join!(claiming, claiming_beside);
+    claimed.refused_beside = beside?;
     for ((index, client), result) in others.iter().chain(dead).enumerate().zip(rest) {
         let error = match result? {
             Ok(granted) => {
@@ -114,6 +121,25 @@ async fn claim_all(
         return Err(refusal(client, error));
     }
     Ok(claimed)
+}
+
+/// Those of binlog servers that are no server's; who refuses, and why. They hold up no lease and vouch for none, so nobody has to
+/// state that another manager they know runs no more: whose the cluster is the servers' agents have said.
+async fn claim_beside(run: &Run) -> Result<BTreeMap<String, String>, JournalError> {
+    let take_over = &TakeOver::stated();
+    let claims = join_all(
+        run.agents
+            .beside()
+            .zip(50u32..)
+            .map(async |(client, number)| {
+                let claimed = claim_one(run, client, number, take_over).await?;
+                let agent = client.endpoint().name.clone();
+                Ok(claimed.err().map(|error| (agent, chain(&error))))
+            }),
+    )
+    .await;
+    let claims: Result<Vec<_>, JournalError> = claims.into_iter().collect();
+    Ok(claims?.into_iter().flatten().collect())
 }
 
 fn refusal(client: &AgentClient, source: AgentCallError) -> ClaimRefused {
@@ -193,7 +219,7 @@ fn shown(granted: &Granted) -> String {
 /// [`JournalError`].
 pub async fn release(run: &Run) -> Result<Vec<String>, JournalError> {
     let limit = run.config.failover.call_timeout;
-    let clients: Vec<&AgentClient> = run.agents.reachable().collect();
+    let clients: Vec<&AgentClient> = run.agents.reachable().chain(run.agents.beside()).collect();
     let results = join_all(clients.iter().zip(100u32..).map(async |(client, number)| {
         let act = Act::ReleaseEpoch {
             agent: client.endpoint().name.clone(),

@@ -17,16 +17,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use binlog_core::BinlogPosition;
+use binlog_core::{BinlogPosition, ServerId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use again::again;
 pub use alone::{Alone, NotBegun};
 pub use claim::{ClaimRefused, Claimed, claim, release, release_stale};
 pub use dag::{StepResult, StepResults};
+pub(crate) use perform::COMPARED_EVENTS;
 
 use crate::agents::{AgentCallError, AgentClient, Context, HeldEvent, Promoted, SegmentRef};
-use crate::config::{ClusterConfig, ServerConfig};
+use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
 use crate::facts::Identity;
 use crate::hooks::{HookError, Output};
 use crate::journal::{Journal, JournalError};
@@ -348,13 +349,28 @@ impl Run {
             })
     }
 
+    /// The agent of a server, or of a binlog server.
     fn client(&self, server: &str) -> Result<&AgentClient, StepError> {
-        let config = self.server(server)?;
-        self.agents
-            .of(config)
-            .ok_or_else(|| StepError::NotConnected {
-                server: server.to_owned(),
-            })
+        let client = match self.config.binlog_server(server) {
+            Some(binlog_server) => self.agents.of_binlog_server(binlog_server).ok(),
+            None => self.agents.of(self.server(server)?),
+        };
+        client.ok_or_else(|| StepError::NotConnected {
+            server: server.to_owned(),
+        })
+    }
+
+    /// Where that agent is.
+    fn endpoint(&self, server: &str) -> Result<&AgentEndpoint, StepError> {
+        match self.config.binlog_server(server) {
+            Some(binlog_server) => Ok(&binlog_server.agent),
+            None => Ok(&self.server(server)?.agent),
+        }
+    }
+
+    /// The dead primary, as its log names it.
+    fn primary_id(&self) -> ServerId {
+        ServerId(self.identity.server_id)
     }
 
     fn record(&self, timing: StepTiming) {

@@ -9,7 +9,7 @@ use super::{Run, StepError, address, copy, lock, show_event};
 use crate::agents::{AgentCallError, HeldEvent, Logs, Primary, SegmentOutcome, SegmentRef, Waits};
 use crate::hooks::{self, HookError};
 use crate::journal::StepOutcome;
-use crate::plan::{Act, PieceId, Source};
+use crate::plan::{self, Act, Met, PieceId, Source};
 use crate::topology::Standing;
 
 type Result<T> = std::result::Result<T, StepError>;
@@ -69,6 +69,27 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
                     format!("[{from}, {expected_end})"),
                     &segment,
                 ));
+            }
+            Ok(cut(run, *piece, segment))
+        }
+        Act::SaveCopies {
+            piece,
+            server,
+            range,
+        } => {
+            let outcome = run
+                .client(server)?
+                .save_copies(
+                    context,
+                    server,
+                    run.primary_id(),
+                    range,
+                    policy.save_timeout,
+                )
+                .await?;
+            let segment = segment_of(outcome, server, &range.from)?;
+            if segment.manifest.range != *range {
+                return Err(unexpected(server, range.to_string(), &segment));
             }
             Ok(cut(run, *piece, segment))
         }
@@ -225,7 +246,7 @@ pub(super) async fn perform(run: &Run, act: &Act) -> Result<StepOutcome> {
 
 /// Events compared before a meeting point. The last one may be an Xid, which two histories can share by chance; what
 /// stands before it is the change itself.
-const COMPARED_EVENTS: u32 = 3;
+pub(crate) const COMPARED_EVENTS: u32 = 3;
 
 async fn compare(
     run: &Run,
@@ -238,13 +259,12 @@ async fn compare(
     for _ in 0..COMPARED_EVENTS {
         let (one, other) =
             futures::join!(describe(run, &before, left), describe(run, &before, right));
-        match (one?, other?) {
-            (Some(a), Some(b)) if a == b => {
-                before = a.start.clone();
-                last = last.or(Some(a));
+        match plan::compare(&before, one?, other?) {
+            Met::Same(event) => {
+                before = event.start.clone();
+                last = last.or(Some(event));
             }
-            // Both hold the stream up to here, so the event that ends here must be there and be the same.
-            (Some(a), Some(b)) if a.end == b.end || a.end == before || b.end == before => {
+            Met::Other(a, b) => {
                 return Err(StepError::Divergence {
                     at: before,
                     left: left.clone(),
@@ -253,8 +273,7 @@ async fn compare(
                     right_event: show_event(&b),
                 });
             }
-            // One of them holds none before this point.
-            _ => break,
+            Met::Nothing => break,
         }
     }
     // Without any common event continuity alone is proven.
@@ -267,16 +286,19 @@ async fn describe(
     source: &Source,
 ) -> Result<Option<HeldEvent>> {
     let policy = &run.config.failover;
-    let latest = match source.logs {
-        Logs::Relay => run.latest(&source.server),
-        Logs::Binary => None,
+    let client = run.client(&source.server)?;
+    let (latest, limit) = match source.logs {
+        Logs::Relay => (run.latest(&source.server), policy.progress_timeout),
+        Logs::Binary => (None, policy.save_timeout),
+        Logs::BinlogServer => {
+            let (cluster, primary) = (&run.context.cluster, run.primary_id());
+            let limit = policy.save_timeout;
+            return Ok(client
+                .describe_copied_event(cluster, &source.server, primary, at, limit)
+                .await?);
+        }
     };
-    let limit = match source.logs {
-        Logs::Relay => policy.progress_timeout,
-        Logs::Binary => policy.save_timeout,
-    };
-    Ok(run
-        .client(&source.server)?
+    Ok(client
         .describe_event(
             &run.context.cluster,
             &source.server,
@@ -332,7 +354,7 @@ fn segment(run: &Run, piece: PieceId) -> Result<SegmentRef> {
 
 async fn pull(run: &Run, piece: PieceId, server: &str, from: &str) -> Result<StepOutcome> {
     let segment = segment(run, piece)?;
-    let provider = &run.server(from)?.agent;
+    let provider = run.endpoint(from)?;
     let stall = run.config.failover.progress_timeout;
     let outcome = run
         .client(server)?

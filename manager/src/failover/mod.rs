@@ -3,6 +3,7 @@
 //! Nothing changes before the claim; between the claim and the promotion everything is undone if it cannot be
 //! finished; after the promotion there is no way back, and what could not be finished is listed.
 
+mod binlog_servers;
 mod earlier;
 mod error;
 mod freeze;
@@ -416,11 +417,14 @@ fn make_plan(
     (await_lease, assign): (bool, &[String]),
     holder_fenced: bool,
 ) -> Result<plan::Plan, plan::PlanError> {
+    let mut agents = agent_addresses(config);
+    let of_binlog_servers = config.binlog_servers.iter();
+    agents.extend(of_binlog_servers.map(|b| (b.name.clone(), b.agent.address.clone())));
     plan::make(Findings {
         topology,
         election,
         holdings,
-        agents: &agent_addresses(config),
+        agents: &agents,
         promoted,
         address_script: config.hooks.has(hooks::Hook::MasterIpFailoverScript),
         await_lease,

@@ -1,5 +1,6 @@
 //! What happens before anything changes: observation, verdict, election, questions. Reads only.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{FailoverError, Prepared, Request, earlier, freeze, make_plan, places, survey};
@@ -29,7 +30,32 @@ pub(super) fn configured<'c>(
     })
 }
 
+/// A binlog server that does not answer is waited for while all else is looked at, and for no longer than a moment.
 pub(super) async fn prepare(
+    config: &ClusterConfig,
+    dead: &ServerConfig,
+    forced: Option<&str>,
+    request: &Request,
+) -> Result<Prepared, FailoverError> {
+    let (prepared, beside) = futures::join!(
+        prepare_servers(config, dead, forced, request),
+        Agents::of_binlog_servers(config)
+    );
+    let prepared = prepared?;
+    // An agent grants no epoch below those that it has stored.
+    let stored = beside.beside().flat_map(|client| client.servers());
+    let stored = stored
+        .filter(|server| server.cluster == config.cluster)
+        .map(|server| server.stored_epoch.saturating_add(1))
+        .max();
+    Ok(Prepared {
+        agents: prepared.agents.with(beside),
+        epoch: prepared.epoch.max(stored.unwrap_or(0)),
+        ..prepared
+    })
+}
+
+async fn prepare_servers(
     config: &ClusterConfig,
     dead: &ServerConfig,
     forced: Option<&str>,
@@ -221,9 +247,16 @@ pub(super) async fn dry_plan(
     request: &Request,
 ) -> Result<(Holdings, Plan), FailoverError> {
     let mut topology = prepared.topology.clone();
-    let holdings = survey::survey(config, &prepared.agents, &topology, request.accept_loss)
-        .await
-        .map_err(FailoverError::Undone)?;
+    let holdings = survey::survey(
+        config,
+        &prepared.agents,
+        &topology,
+        request.accept_loss,
+        // Who grants is seen when the cluster is claimed.
+        &BTreeMap::new(),
+    )
+    .await
+    .map_err(FailoverError::Undone)?;
     places::move_on(config, &prepared.agents, &mut topology, &holdings).await;
     let topology = &topology;
     let promoted = prepared.promoted.as_ref();

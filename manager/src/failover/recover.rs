@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     FailoverError, Prepared, Request, StopReason, freeze, make_plan, places, survey, undo,
 };
+use crate::agents::Logs;
 use crate::config::{ServerConfig, UnreachableLog};
 use crate::elect::{self, Election};
 use crate::execute::{Claimed, Run, StepError, StepResult, StepResults, unix_ms};
@@ -13,7 +14,9 @@ use crate::exit_code::ExitCode;
 use crate::journal::{Record, StepOutcome};
 use crate::lease::{self, NoLease};
 use crate::observe::chain;
-use crate::plan::{Act, AlreadyPromoted, DeadLog, Holdings, Phase, Plan};
+use crate::plan::{
+    self, Act, AlreadyPromoted, BinlogServerLog, DeadLog, Holdings, Phase, Plan, binlog_servers,
+};
 use crate::report::{Fence, Report};
 use crate::topology::{LeftAside, Refusal, Topology};
 
@@ -99,7 +102,14 @@ pub(super) async fn recover(
     if let Err(refusal) = places::find(&run.config, &run.agents, &mut topology).await {
         return stop(run, &topology, held, promoted, refusal.into()).await;
     }
-    let surveyed = survey::survey(&run.config, &run.agents, &topology, request.accept_loss).await;
+    let surveyed = survey::survey(
+        &run.config,
+        &run.agents,
+        &topology,
+        request.accept_loss,
+        &claimed.refused_beside,
+    )
+    .await;
     let holdings = match surveyed {
         Ok(holdings) => holdings,
         Err(reason) => return stop(run, &topology, held, promoted, reason).await,
@@ -332,6 +342,9 @@ impl Attempt<'_> {
                 self.first_choice
             ));
         }
+        for (server, log) in &self.holdings.binlog_servers {
+            say(&format!("  binlog server {server} {log}"));
+        }
         for piece in &plan.pieces {
             say(&format!("  {piece}"));
         }
@@ -357,6 +370,25 @@ impl Attempt<'_> {
                 return false;
             }
             self.holdings.dead = DeadLog::GivenUp { why: chain(reason) };
+        } else if let Some(log) = self.holdings.binlog_servers.get(provider) {
+            let up_to = log.survey().and_then(plan::reach).cloned();
+            let of_another_history = matches!(
+                reason,
+                StopReason::Step {
+                    source: StepError::Divergence { .. },
+                    ..
+                }
+            );
+            let alone = binlog_servers::holds_alone(&self.holdings, provider);
+            // What it was seen to hold is known to be there, too.
+            if alone && !of_another_history && !self.request.accept_loss {
+                return false;
+            }
+            let why = chain(reason);
+            let log = BinlogServerLog::Unusable { why, up_to };
+            self.holdings
+                .binlog_servers
+                .insert(provider.to_owned(), log);
         } else {
             self.holdings.relay.remove(provider);
         }
@@ -440,7 +472,14 @@ fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Opt
             StopReason::Step {
                 source: StepError::Divergence { .. },
                 ..
-            } => Next::Undo(reason),
+            } => match [left, right]
+                .into_iter()
+                .find(|s| s.logs == Logs::BinlogServer)
+            {
+                // Of two histories that are there the servers' own counts.
+                Some(copies) => Next::WithoutProvider(copies.server, reason),
+                None => Next::Undo(reason),
+            },
             // One of them could not say; the one that is not needed for it is the other's problem.
             _ => {
                 let server = if plan.pieces.iter().any(|p| p.provider == right.server) {
@@ -451,9 +490,9 @@ fn after_failure(plan: &Plan, act: Act, error: StepError, promoted: bool) -> Opt
                 Next::WithoutProvider(server, reason)
             }
         },
-        Act::SaveBinaryLogs { server, .. } | Act::GenerateDiff { server, .. } => {
-            Next::WithoutProvider(server, reason)
-        }
+        Act::SaveBinaryLogs { server, .. }
+        | Act::SaveCopies { server, .. }
+        | Act::GenerateDiff { server, .. } => Next::WithoutProvider(server, reason),
         Act::Pull { ref server, .. }
         | Act::Drain { ref server, .. }
         | Act::Apply { ref server, .. }

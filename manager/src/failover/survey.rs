@@ -6,7 +6,7 @@ use binlog_core::BinlogPosition;
 use futures::future::join_all;
 use proto::v1::ErrorKind;
 
-use super::StopReason;
+use super::{StopReason, binlog_servers};
 use crate::agents::{AgentCallError, AgentClient, Logs};
 use crate::config::ClusterConfig;
 use crate::execute::again;
@@ -18,7 +18,8 @@ use crate::topology::{Survivor, Topology};
 /// Tries before a dead host counts as not answering.
 const TRIES: u32 = 3;
 
-/// Surveys the relay logs of all survivors and the dead primary's binary logs.
+/// Surveys the relay logs of all survivors, the dead primary's binary logs, and the copies of binlog servers. `refused` are
+/// agents of the latter that did not grant the cluster.
 ///
 /// # Errors
 /// [`StopReason`] if the dead primary's log cannot be read and the loss is not accepted.
@@ -27,6 +28,7 @@ pub(super) async fn survey(
     agents: &Agents,
     topology: &Topology,
     accept_loss: bool,
+    refused: &BTreeMap<String, String>,
 ) -> Result<Holdings, StopReason> {
     let lowest = topology
         .survivors
@@ -40,17 +42,25 @@ pub(super) async fn survey(
             .iter()
             .map(|s| relay(config, agents, s, lowest.as_ref())),
     );
-    let (relays, dead) = futures::join!(
+    let (relays, dead, copies) = futures::join!(
         relays,
-        dead_log(config, agents, topology, lowest.as_ref(), accept_loss)
+        dead_log(config, agents, topology, lowest.as_ref(), accept_loss),
+        binlog_servers::survey(config, agents, topology, lowest.as_ref(), refused)
     );
+    let dead = dead?;
     let relay: BTreeMap<String, LogSurvey> = topology
         .survivors
         .iter()
         .zip(relays)
         .filter_map(|(s, survey)| Some((s.server.clone(), survey?)))
         .collect();
-    Ok(Holdings { relay, dead: dead? })
+    let binlog_servers =
+        binlog_servers::verify(config, agents, topology, copies, &relay, &dead).await;
+    Ok(Holdings {
+        relay,
+        dead,
+        binlog_servers,
+    })
 }
 
 /// A relay log that cannot be surveyed provides nothing; whether that matters, the plan will say.

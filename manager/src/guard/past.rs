@@ -133,7 +133,9 @@ fn of_journal(path: &Path) -> Result<Option<Past>, JournalError> {
                         past.opened_after_ms = Some(unix_ms.saturating_sub(begin.unix_ms));
                     }
                     (
-                        Act::SaveBinaryLogs { piece, .. } | Act::GenerateDiff { piece, .. },
+                        Act::SaveBinaryLogs { piece, .. }
+                        | Act::SaveCopies { piece, .. }
+                        | Act::GenerateDiff { piece, .. },
                         StepOutcome::Cut { manifest, .. },
                     ) => {
                         sizes.insert((*stage, *piece), manifest.size);

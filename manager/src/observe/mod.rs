@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use ping::{Pinger, ping};
 
 use crate::agents::{self, AgentClient};
-use crate::config::{AgentEndpoint, ClusterConfig, ServerConfig};
+use crate::config::{AgentEndpoint, BinlogServerConfig, ClusterConfig, ServerConfig};
 use crate::facts::ServerFacts;
 use crate::record::Seen;
 use crate::verdict::{Ping, Port, ReplicaEvidence, Stalled};
@@ -111,10 +111,15 @@ impl Snapshot {
     }
 }
 
+/// Longest wait for the agent of a binlog server: a failover goes on without it.
+const BINLOG_SERVER_LIMIT: Duration = Duration::from_secs(2);
+
 /// Connections to the agents that answered, by address; several servers may share one.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
     clients: BTreeMap<AgentEndpoint, Result<AgentClient, String>>,
+    /// Those of binlog servers, where they are no server's: whoever speaks of the cluster's agents does not mean them.
+    beside: BTreeMap<AgentEndpoint, Result<AgentClient, String>>,
 }
 
 impl Agents {
@@ -147,29 +152,59 @@ impl Agents {
                 .into_iter()
                 .map(|client| (client.endpoint().clone(), Ok(client)))
                 .collect(),
+            beside: BTreeMap::new(),
         }
+    }
+
+    /// Connects to the agents of the binlog servers, at once, and only to these.
+    pub async fn of_binlog_servers(config: &ClusterConfig) -> Self {
+        let of_servers: Vec<&AgentEndpoint> = config.servers.iter().map(|s| &s.agent).collect();
+        let endpoints = config.binlog_servers.iter().map(|b| &b.agent);
+        let limit = config.failover.connect_timeout.min(BINLOG_SERVER_LIMIT);
+        Self {
+            clients: BTreeMap::new(),
+            beside: dial(
+                config,
+                endpoints.filter(|endpoint| !of_servers.contains(endpoint)),
+                |_| limit,
+            )
+            .await,
+        }
+    }
+
+    /// These, and those of the binlog servers that `beside` is connected to.
+    #[must_use]
+    pub fn with(mut self, beside: Self) -> Self {
+        self.beside = beside.beside;
+        self
+    }
+
+    /// The agent of a binlog server, or why there is none.
+    ///
+    /// # Errors
+    /// What the tries said.
+    pub fn of_binlog_server(&self, server: &BinlogServerConfig) -> Result<&AgentClient, String> {
+        let connected = self.clients.get(&server.agent);
+        match connected.or_else(|| self.beside.get(&server.agent)) {
+            Some(Ok(client)) => Ok(client),
+            Some(Err(why)) => Err(format!("its agent does not answer: {why}")),
+            None => Err("its agent was never dialled".to_owned()),
+        }
+    }
+
+    /// Agents of binlog servers that answered and are no server's.
+    pub fn beside(&self) -> impl Iterator<Item = &AgentClient> {
+        self.beside.values().filter_map(|c| c.as_ref().ok())
     }
 
     async fn connect_within(
         config: &ClusterConfig,
         limit: impl Fn(&AgentEndpoint) -> Duration,
     ) -> Self {
-        let mut endpoints: Vec<&AgentEndpoint> = config.servers.iter().map(|s| &s.agent).collect();
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        let clients = join_all(endpoints.into_iter().map(|endpoint| {
-            let limit = limit(endpoint);
-            async move {
-                let client = agents::connect(endpoint, &config.security, limit)
-                    .await
-                    .map_err(|e| chain(&e));
-                (endpoint.clone(), client)
-            }
-        }))
-        .await
-        .into_iter()
-        .collect();
-        Self { clients }
+        Self {
+            clients: dial(config, config.servers.iter().map(|s| &s.agent), limit).await,
+            beside: BTreeMap::new(),
+        }
     }
 
     /// The agent of a server, if it answered.
@@ -199,6 +234,28 @@ impl Agents {
             })
             .collect()
     }
+}
+
+async fn dial<'c>(
+    config: &ClusterConfig,
+    endpoints: impl Iterator<Item = &'c AgentEndpoint>,
+    limit: impl Fn(&AgentEndpoint) -> Duration,
+) -> BTreeMap<AgentEndpoint, Result<AgentClient, String>> {
+    let mut endpoints: Vec<&AgentEndpoint> = endpoints.collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    join_all(endpoints.into_iter().map(|endpoint| {
+        let limit = limit(endpoint);
+        async move {
+            let client = agents::connect(endpoint, &config.security, limit)
+                .await
+                .map_err(|e| chain(&e));
+            (endpoint.clone(), client)
+        }
+    }))
+    .await
+    .into_iter()
+    .collect()
 }
 
 /// Observes all servers and pings the one said to be dead. If its agent does not answer, the agents of the others try its

@@ -1,7 +1,7 @@
 //! Covers the missing range once, from the cheapest providers. Pure.
 //!
 //! Greedy: at each point the relay log that reaches furthest; the dead disk only where no relay log holds the point,
-//! because reading it costs a dead host's disk. Pieces therefore meet where a relay log ends: at the end of its last
+//! because reading it costs a dead host's disk; a binlog server, the one that reaches furthest, where neither does. Pieces therefore meet where a relay log ends: at the end of its last
 //! whole transaction.
 
 use std::fmt;
@@ -9,6 +9,7 @@ use std::fmt;
 use binlog_core::{BinlogPosition, StreamRange};
 use serde::{Deserialize, Serialize};
 
+use super::binlog_servers::verified;
 use super::frontier::Frontier;
 use super::{Holdings, PlanError};
 use crate::agents::Logs;
@@ -44,6 +45,7 @@ impl fmt::Display for Piece {
         let logs = match self.logs {
             Logs::Binary => "tail, from the binary log of",
             Logs::Relay => "diff, from the relay log of",
+            Logs::BinlogServer => "tail, from the copies of binlog server",
         };
         write!(f, "{} {} {logs} {}", self.id, self.range, self.provider)
     }
@@ -78,7 +80,13 @@ pub(super) fn cover(
             let survey = holdings.dead.survey()?;
             Some((reach(survey, &at)?, topology.dead.as_str(), Logs::Binary))
         };
-        let Some((to, provider, logs)) = relay.or_else(dead) else {
+        let copies = || {
+            verified(&holdings.binlog_servers)
+                .filter_map(|(server, survey)| Some((reach(survey, &at)?, server)))
+                .reduce(|best, next| if next.0 > best.0 { next } else { best })
+                .map(|(to, server)| (to, server, Logs::BinlogServer))
+        };
+        let Some((to, provider, logs)) = relay.or_else(dead).or_else(copies) else {
             return Err(PlanError::NotHeld {
                 range: StreamRange::new(at, frontier.end.clone()),
                 needed_by: lowest.server.clone(),
@@ -110,7 +118,8 @@ fn held(topology: &Topology, holdings: &Holdings) -> String {
     let mut lines: Vec<String> = Vec::new();
     let dead = holdings.dead.survey().map(|s| (topology.dead.as_str(), s));
     let relay = holdings.relay.iter().map(|(n, s)| (n.as_str(), s));
-    for (server, survey) in relay.chain(dead) {
+    let copies = verified(&holdings.binlog_servers);
+    for (server, survey) in relay.chain(dead).chain(copies) {
         let ranges: Vec<String> = survey.ranges.iter().map(ToString::to_string).collect();
         let ranges = if ranges.is_empty() {
             "nothing".to_owned()

@@ -4,6 +4,7 @@ use binlog_core::BinlogPosition;
 use serde::{Deserialize, Serialize};
 
 use super::Holdings;
+use super::binlog_servers::verified;
 use crate::facts::{Flavor, LastTransaction, LogEndKind, LogSurvey};
 use crate::topology::{Survivor, Topology};
 
@@ -119,6 +120,7 @@ fn logs_of<'a>(topology: &'a Topology, holdings: &'a Holdings) -> Vec<(&'a str, 
         .iter()
         .map(|(server, survey)| (server.as_str(), survey))
         .chain(holdings.dead.survey().map(|s| (topology.dead.as_str(), s)))
+        .chain(verified(&holdings.binlog_servers))
         .collect()
 }
 
@@ -182,6 +184,7 @@ mod tests {
                 .map(|(server, survey)| ((*server).to_owned(), survey.clone()))
                 .collect(),
             dead,
+            binlog_servers: crate::plan::BinlogServerLogs::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Invariants: pieces are in stream order and meet exactly; where two providers meet, a comparison of the last event
 //! both hold comes before any replay; nothing is promoted that has not executed everything known.
 
+pub(crate) mod binlog_servers;
 mod cover;
 mod frontier;
 mod semi_sync;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use binlog_core::{BinlogPosition, StreamRange};
 use serde::{Deserialize, Serialize};
 
+pub use binlog_servers::{BinlogServerLog, BinlogServerLogs, Met, compare, meeting_points, reach};
 pub use cover::{Piece, PieceId};
 pub use frontier::{Frontier, Target};
 pub use semi_sync::{SemiSync, SourceSide, semi_sync};
@@ -66,6 +68,9 @@ pub struct Holdings {
     pub relay: BTreeMap<String, LogSurvey>,
     /// The dead primary's log.
     pub dead: DeadLog,
+    /// Copies of it at binlog servers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub binlog_servers: BinlogServerLogs,
 }
 
 /// Everything a plan is made of.
@@ -367,10 +372,16 @@ impl Builder<'_> {
                     server: piece.provider.clone(),
                     range: piece.range.clone(),
                 },
+                Logs::BinlogServer => Act::SaveCopies {
+                    piece: piece.id,
+                    server: piece.provider.clone(),
+                    range: piece.range.clone(),
+                },
             };
             let step = self.add(act, vec![]);
             cut.insert(piece.id, step);
-            if piece.logs == Logs::Binary {
+            // What survivors never received.
+            if piece.logs != Logs::Relay {
                 self.add(
                     Act::KeepCopy {
                         piece: piece.id,
@@ -495,6 +506,10 @@ impl Builder<'_> {
         let survey = match source.logs {
             Logs::Relay => holdings.relay.get(&source.server),
             Logs::Binary => holdings.dead.survey(),
+            Logs::BinlogServer => holdings
+                .binlog_servers
+                .get(&source.server)
+                .and_then(BinlogServerLog::survey),
         };
         survey.is_some_and(|s| s.ranges.iter().any(|r| r.from < *at && *at <= r.to))
     }

@@ -29,6 +29,7 @@ impl fmt::Display for Source {
         match self.logs {
             Logs::Binary => write!(f, "binary log of {}", self.server),
             Logs::Relay => write!(f, "relay log of {}", self.server),
+            Logs::BinlogServer => write!(f, "copies of binlog server {}", self.server),
         }
     }
 }
@@ -89,6 +90,15 @@ pub enum Act {
         from: BinlogPosition,
         /// End that the survey found.
         expected_end: BinlogPosition,
+    },
+    /// Cut a part of the tail from a binlog server's copies.
+    SaveCopies {
+        /// Piece.
+        piece: PieceId,
+        /// The binlog server.
+        server: String,
+        /// What is cut.
+        range: StreamRange,
     },
     /// Cut a diff from a survivor's relay logs.
     GenerateDiff {
@@ -211,6 +221,7 @@ impl Act {
             Self::HoldDown { server }
             | Self::StopReceiver { server }
             | Self::SaveBinaryLogs { server, .. }
+            | Self::SaveCopies { server, .. }
             | Self::GenerateDiff { server, .. }
             | Self::KeepCopy { server, .. }
             | Self::Pull { server, .. }
@@ -240,7 +251,9 @@ impl Act {
             | Self::StopReceiver { .. }
             | Self::ResumeReplication { .. }
             | Self::ReleaseHold { .. } => Phase::DeadPrimaryShutdown,
-            Self::SaveBinaryLogs { .. } | Self::KeepCopy { .. } => Phase::SavingBinlog,
+            Self::SaveBinaryLogs { .. } | Self::SaveCopies { .. } | Self::KeepCopy { .. } => {
+                Phase::SavingBinlog
+            }
             Self::Compare { .. } | Self::GenerateDiff { .. } | Self::Pull { .. } => {
                 Phase::DiffGeneration
             }
@@ -321,6 +334,11 @@ impl fmt::Display for Act {
                 f,
                 "save {piece} [{from}, {expected_end}) from the binary log of {server}"
             ),
+            Self::SaveCopies {
+                piece,
+                server,
+                range,
+            } => write!(f, "save {piece} {range} from binlog server {server}"),
             Self::GenerateDiff {
                 piece,
                 server,

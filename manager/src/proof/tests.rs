@@ -72,6 +72,7 @@ fn whole() -> Evidence {
         dead: DeadLog::Read {
             survey: Box::new(holds(&["1:452 1:1308"], Some("1:1308"))),
         },
+        binlog_servers: BinlogServerLogs::new(),
         compared: (2, 0),
     }
 }

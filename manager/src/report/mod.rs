@@ -23,7 +23,7 @@ use crate::exit_code::ExitCode;
 use crate::failover::{FailoverError, Request};
 use crate::hooks::Hook;
 use crate::observe::chain;
-use crate::plan::{DeadLog, Holdings, Plan};
+use crate::plan::{BinlogServerLog, DeadLog, Holdings, Plan};
 use crate::proof::{Proof, ProofVerdict};
 use crate::returned::Returned;
 use crate::topology::Topology;
@@ -314,6 +314,27 @@ impl Report {
                     "whatever {} held beyond {}: {why}",
                     self.dead_primary, plan.frontier.end
                 ));
+            }
+        }
+        self.of_binlog_servers(holdings, plan);
+    }
+
+    /// Copies that could not be used may have held what is not known otherwise; all others are told of for the record.
+    fn of_binlog_servers(&mut self, holdings: &Holdings, plan: &Plan) {
+        for (server, log) in &holdings.binlog_servers {
+            let line = format!("binlog server {server} {log}");
+            let beyond = match log {
+                BinlogServerLog::Verified { .. } => false,
+                BinlogServerLog::Unusable { up_to, .. } => {
+                    holdings.dead.survey().is_none()
+                        && up_to.as_ref().is_none_or(|end| *end > plan.frontier.end)
+                }
+            };
+            if beyond {
+                self.lost
+                    .push(format!("{line}; what it alone may hold is unknown"));
+            } else if !self.remarks.contains(&line) {
+                self.remarks.push(line);
             }
         }
     }

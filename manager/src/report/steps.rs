@@ -56,7 +56,9 @@ impl Report {
     ) {
         match (act, outcome) {
             (
-                Act::SaveBinaryLogs { piece, .. } | Act::GenerateDiff { piece, .. },
+                Act::SaveBinaryLogs { piece, .. }
+                | Act::SaveCopies { piece, .. }
+                | Act::GenerateDiff { piece, .. },
                 StepOutcome::Cut { segment, manifest },
             ) => {
                 if let Some(piece) = plan.piece(*piece) {
@@ -246,6 +248,7 @@ impl Seen {
             pieces,
             copies,
             dead: holdings.dead.clone(),
+            binlog_servers: holdings.binlog_servers.clone(),
             compared,
         }
     }

@@ -16,6 +16,7 @@ fn report() -> Report {
         ]
         .into(),
         dead: DeadLog::Unreachable { why: "gone".into() },
+        binlog_servers: plan::BinlogServerLogs::new(),
     };
     let plan = plan::make(Findings {
         topology: &topology,

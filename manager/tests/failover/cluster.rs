@@ -48,6 +48,15 @@ impl Cluster {
 
     /// db1 is dead and its port refuses; `extra` are further keys of db2 and db3.
     pub(crate) async fn with(policy: &str, extra: &[&str; 2]) -> Self {
+        Self::with_binlog_servers(policy, extra, &[]).await
+    }
+
+    /// The same with binlog servers, whose copies end at these places.
+    pub(crate) async fn with_binlog_servers(
+        policy: &str,
+        extra: &[&str; 2],
+        copies: &[(&str, u64)],
+    ) -> Self {
         // Nobody listens there, and nobody is given it by chance; whoever asks for it by its number may listen.
         let port_of_dead = tokio::net::TcpSocket::new_v4().unwrap();
         port_of_dead.set_reuseaddr(true).unwrap();
@@ -66,8 +75,18 @@ impl Cluster {
                 "  - {{ name: {name}, host: {host}, port: {port}, agent: '{address}', {extra} }}\n"
             ));
         }
+        let mut binlog_servers = String::new();
+        for (name, received) in copies {
+            lock(&world).add_binlog_server(name, *received, state.path());
+            let (address, serving) = FakeAgent::spawn(world.clone(), name).await;
+            agents.push(serving);
+            binlog_servers.push_str(&format!("  - {{ name: {name}, agent: '{address}' }}\n"));
+        }
+        if !copies.is_empty() {
+            binlog_servers.insert_str(0, "binlog_servers:\n");
+        }
         let text = format!(
-            "cluster: app1\nplaintext: true\nmanager_name: m1\nstate_dir: {}\nservers:\n{servers}{policy}",
+            "cluster: app1\nplaintext: true\nmanager_name: m1\nstate_dir: {}\nservers:\n{servers}{binlog_servers}{policy}",
             state.path().join("state").display()
         );
         let path = state.path().join("app1.yaml");

@@ -5,6 +5,7 @@
 
 mod address;
 mod beside;
+mod binlog_servers;
 mod cluster;
 mod customer;
 mod daemon;

@@ -176,6 +176,15 @@ impl World {
         Arc::new(Mutex::new(world))
     }
 
+    /// A binlog server whose copies end at `received`.
+    pub(crate) fn add_binlog_server(&mut self, name: &str, received: u64, folder: &Path) {
+        let mut server = FakeServer::new(name, 0);
+        server.alive = false;
+        server.received = received;
+        server.folder = folder.join(name);
+        self.servers.insert(name.to_owned(), server);
+    }
+
     pub(crate) fn server(&mut self, name: &str) -> &mut FakeServer {
         self.servers.get_mut(name).unwrap()
     }

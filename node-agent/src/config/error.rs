@@ -53,7 +53,7 @@ pub enum ConfigError {
         second: String,
     },
     /// No server at all.
-    #[error("servers: at least one is needed")]
+    #[error("servers: at least one is needed, or one of binlog_servers")]
     NoServers,
     /// A number outside its range.
     #[error("{key}: {found} is not in {minimum}..={maximum}")]

@@ -21,7 +21,10 @@ pub(super) struct RawConfig {
     pub(super) plaintext: bool,
     #[serde(default = "default_segment_keep_days")]
     pub(super) segment_keep_days: u32,
+    #[serde(default)]
     pub(super) servers: Vec<RawServer>,
+    #[serde(default)]
+    pub(super) binlog_servers: Vec<RawBinlogServer>,
     /// Not documented to operators.
     #[serde(default)]
     pub(super) testing: RawTesting,
@@ -59,6 +62,15 @@ pub(super) struct RawServer {
     pub(super) relay_keep: Option<RawRelayKeep>,
     #[serde(default = "default_disk_probe_ms")]
     pub(super) disk_probe_ms: u32,
+}
+
+/// One of `binlog_servers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBinlogServer {
+    pub(super) name: String,
+    pub(super) cluster: String,
+    pub(super) directory: PathBuf,
 }
 
 /// `relay_keep`.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use proto::identity::{Identity, Role};
 use proto::tls::TlsPaths;
 
-use super::raw::{RawConfig, RawRelayKeep, RawServer, RawTls};
+use super::raw::{RawBinlogServer, RawConfig, RawRelayKeep, RawServer, RawTls};
 use super::secret::check_private;
-use super::{Config, ConfigError, RelayKeep, SecretFile, Security, ServerConfig};
+use super::{
+    BinlogServerConfig, Config, ConfigError, RelayKeep, SecretFile, Security, ServerConfig,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Ten years; beyond it a number of days is a slip of the pen.
@@ -39,11 +41,12 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
             path: state_dir,
         });
     }
-    if raw.servers.is_empty() {
+    if raw.servers.is_empty() && raw.binlog_servers.is_empty() {
         return Err(ConfigError::NoServers);
     }
-    let clusters: Vec<String> = raw.servers.iter().map(|s| s.cluster.clone()).collect();
-    check_identity(&raw.name, &clusters)?;
+    check_identity("servers", &raw.name, raw.servers.iter().map(|s| &s.cluster))?;
+    let of_directories = raw.binlog_servers.iter().map(|b| &b.cluster);
+    check_identity("binlog_servers", &raw.name, of_directories)?;
     let mut by_folder: BTreeMap<String, String> = BTreeMap::new();
     let mut servers = Vec::with_capacity(raw.servers.len());
     for (index, server) in raw.servers.into_iter().enumerate() {
@@ -56,6 +59,17 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
         }
         servers.push(resolved);
     }
+    let mut binlog_servers = Vec::with_capacity(raw.binlog_servers.len());
+    for (index, binlog_server) in raw.binlog_servers.into_iter().enumerate() {
+        let resolved = resolve_binlog_server(binlog_server, index, folder)?;
+        if let Some(first) = by_folder.insert(folder_name(&resolved.name), resolved.name.clone()) {
+            return Err(ConfigError::DuplicateServer {
+                first,
+                second: resolved.name,
+            });
+        }
+        binlog_servers.push(resolved);
+    }
     Ok(Config {
         name: raw.name,
         listen: raw.listen,
@@ -63,6 +77,7 @@ pub(super) fn resolve(raw: RawConfig, folder: &Path) -> Result<Config, ConfigErr
         security,
         segment_keep: DAY.saturating_mul(u32::try_from(keep_days).unwrap_or(u32::MAX)),
         servers,
+        binlog_servers,
         replay_faults: raw.testing.replay_faults,
     })
 }
@@ -137,6 +152,19 @@ fn resolve_server(
     })
 }
 
+fn resolve_binlog_server(
+    raw: RawBinlogServer,
+    index: usize,
+    folder: &Path,
+) -> Result<BinlogServerConfig, ConfigError> {
+    check_server_name(&format!("binlog_servers[{index}].name"), &raw.name)?;
+    Ok(BinlogServerConfig {
+        name: raw.name,
+        cluster: raw.cluster,
+        directory: against(folder, raw.directory),
+    })
+}
+
 fn resolve_relay_keep(raw: Option<RawRelayKeep>, key: &str) -> Result<RelayKeep, ConfigError> {
     let mut keep = RelayKeep::default();
     let Some(raw) = raw else { return Ok(keep) };
@@ -183,10 +211,14 @@ fn in_range(key: &str, found: u64, minimum: u64, maximum: u64) -> Result<u64, Co
 }
 
 /// Agent and cluster names stand in certificates: the certificate's own rules decide.
-fn check_identity(name: &str, clusters: &[String]) -> Result<(), ConfigError> {
-    for (index, cluster) in clusters.iter().enumerate() {
+fn check_identity<'a>(
+    section: &str,
+    name: &str,
+    clusters: impl Iterator<Item = &'a String>,
+) -> Result<(), ConfigError> {
+    for (index, cluster) in clusters.enumerate() {
         Identity::new(cluster, Role::Agent, name).map_err(|source| ConfigError::BadIdentity {
-            keys: format!("name and servers[{index}].cluster"),
+            keys: format!("name and {section}[{index}].cluster"),
             source,
         })?;
     }

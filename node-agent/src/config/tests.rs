@@ -138,7 +138,25 @@ fn bad_configurations_are_refused_with_the_key_or_the_line() {
         (server("pasword_file: x"), "unknown field `pasword_file`"),
         (server("relay_keep: {day: 1}"), "unknown field `day`"),
         (plain(&format!("{SERVER}name: db2\n")), "duplicate"),
-        (plain(""), "missing field `servers`"),
+        (plain(""), "at least one"),
+        (
+            plain("binlog_servers: [{name: b, cluster: c, directory: d, socket: /s}]"),
+            "unknown field `socket`",
+        ),
+        (
+            plain("binlog_servers: [{name: 'b/c', cluster: c, directory: d}]"),
+            "binlog_servers[0].name",
+        ),
+        (
+            plain("binlog_servers: [{name: b, cluster: 'C.', directory: d}]"),
+            "name and binlog_servers[0].cluster",
+        ),
+        (
+            plain(
+                "servers: [{name: a, cluster: c, socket: /s}]\nbinlog_servers: [{name: a, cluster: c, directory: d}]",
+            ),
+            "\"a\" and \"a\" collide",
+        ),
         (server("relay_keep: {days: many}"), "line 4"),
         (plain("servers: 5\n"), "line 4"),
         ("{".to_owned(), "node-agent.yaml"),
@@ -239,6 +257,22 @@ fn bad_configurations_are_refused_with_the_key_or_the_line() {
         );
         assert!(!message.contains("hunter2"), "{message}");
     }
+}
+
+#[test]
+fn the_host_of_a_binlog_server_needs_no_mysqld() {
+    let folder = Folder::new();
+    let config = folder
+        .parse("name: b1\nlisten: 127.0.0.1:0\nplaintext: true\nbinlog_servers: [{name: binlog1, cluster: app1, directory: copies}]")
+        .unwrap();
+    assert!(config.servers.is_empty());
+    assert_eq!(config.clusters(), ["app1"]);
+    let [binlog_server] = config.binlog_servers.as_slice() else {
+        panic!("{:?}", config.binlog_servers)
+    };
+    assert_eq!(binlog_server.name, "binlog1");
+    // It need not be there when the agent starts.
+    assert_eq!(binlog_server.directory, folder.0.path().join("copies"));
 }
 
 #[test]

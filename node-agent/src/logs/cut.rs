@@ -20,6 +20,16 @@ pub fn tail_id(from: &BinlogPosition) -> String {
     format!("tail-{}-{}", plain(from.file.as_str()), from.offset)
 }
 
+/// Id of what a binlog server's copies hold from a position on.
+pub fn copy_id(binlog_server: &str, from: &BinlogPosition) -> String {
+    format!(
+        "copy-{}-{}-{}",
+        plain(binlog_server),
+        plain(from.file.as_str()),
+        from.offset
+    )
+}
+
 /// Id of a diff: what a survivor's relay logs hold from a position on.
 pub fn diff_id(server: &str, from: &BinlogPosition) -> String {
     format!(
@@ -142,5 +152,6 @@ mod tests {
         assert!(is_safe(&tail_id(&odd)), "{}", tail_id(&odd));
         let long = format!("{}.000001:4", "x".repeat(300)).parse().unwrap();
         assert!(is_safe(&diff_id(&"s".repeat(63), &long)));
+        assert!(is_safe(&copy_id(&"s".repeat(63), &long)));
     }
 }

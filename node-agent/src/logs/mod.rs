@@ -7,6 +7,7 @@ use binlog_core::LogError;
 use crate::mysqld::process::ProcessError;
 
 pub mod chunks;
+pub mod copies;
 pub mod cut;
 pub mod keep;
 mod part;

@@ -10,6 +10,7 @@ use tonic::Request;
 use super::authorise::Caller;
 use super::failure::on_wire;
 use crate::agent::{Agent, LocalServer};
+use crate::config::BinlogServerConfig;
 
 /// The caller, as the table let it in.
 pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, AgentError> {
@@ -46,6 +47,34 @@ pub(super) fn read(
         );
     }
     Ok(Arc::clone(found))
+}
+
+/// The binlog server of this name: the caller is for its cluster. `None` if the name is no binlog server's of that cluster.
+pub(super) fn binlog_server(
+    agent: &Agent,
+    caller: &Caller,
+    cluster: &str,
+    name: &str,
+) -> Result<Option<BinlogServerConfig>, AgentError> {
+    caller.require(cluster)?;
+    let found = agent.binlog_server(name);
+    Ok(found.filter(|found| found.cluster == cluster).cloned())
+}
+
+/// Something that cuts from a binlog server's copies: the (epoch, operation) of the call is the stored pair.
+pub(super) fn cut_copies(
+    agent: &Agent,
+    caller: &Caller,
+    context: Context,
+    binlog_server: BinlogServerConfig,
+) -> Result<Admitted<BinlogServerConfig>, AgentError> {
+    caller.require(&context.cluster)?;
+    agent.epochs.check(&context).map_err(on_wire)?;
+    Ok(Admitted {
+        context,
+        server: binlog_server,
+        claimed: true,
+    })
 }
 
 /// A change of one server: additionally the (epoch, operation) of the call is the stored pair.
@@ -88,11 +117,11 @@ pub(super) fn save<T>(
 
 /// A change that was let in.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Admitted<S = Arc<LocalServer>> {
     /// Its context.
     pub(super) context: Context,
     /// Its server.
-    pub(super) server: Arc<LocalServer>,
+    pub(super) server: S,
     /// Its operation holds the cluster, and must go on holding it.
     pub(super) claimed: bool,
 }

@@ -44,6 +44,7 @@ pub(super) const METHODS: &[(&str, &[Role])] = &[
     ("/mha.v1.LeaseService/RenewLease", CHANGES),
     ("/mha.v1.LeaseService/Vouch", VOUCHES),
     ("/mha.v1.LogService/SurveyLogs", READS),
+    ("/mha.v1.LogService/ObserveBinlogServer", READS),
     ("/mha.v1.LogService/FindRelayLogs", READS),
     ("/mha.v1.LogService/LocateGtids", READS),
     ("/mha.v1.LogService/DescribeEvent", READS),

@@ -169,6 +169,9 @@ impl Failure for LogError {
             Self::Hole { path, offset, .. } => {
                 at(path, Some(*offset))(plain(ErrorKind::RangeNotHeld, self))
             }
+            Self::OtherWriter { directory, .. } => {
+                at(directory, None)(plain(ErrorKind::RangeNotHeld, self))
+            }
             Self::NoFormatDescription { .. } => plain(ErrorKind::RangeNotHeld, self),
             Self::BadRange { .. } => plain(ErrorKind::InvalidArgument, self),
             Self::Gap { path, .. } => at(path, None)(plain(ErrorKind::Conflict, self)),

@@ -38,16 +38,14 @@ pub(super) async fn handle(
             ),
         );
     }
-    let servers = agent
-        .servers
-        .values()
-        .filter(|server| caller.covers(&server.config.cluster))
-        .map(|server| {
+    let of_servers = agent.config.servers.iter().map(|s| (&s.name, &s.cluster));
+    let directories = agent.config.binlog_servers.iter();
+    let servers = of_servers
+        .chain(directories.map(|b| (&b.name, &b.cluster)))
+        .filter(|(_, cluster)| caller.covers(cluster))
+        .map(|(name, cluster)| {
             // An unreadable epoch is told to whoever claims; here the cluster just has none.
-            let stored = agent
-                .epochs
-                .stored(&server.config.cluster)
-                .unwrap_or_default();
+            let stored = agent.epochs.stored(cluster).unwrap_or_default();
             let manager_of_record = stored
                 .of_record()
                 .map(|record| record.manager.clone())
@@ -57,8 +55,8 @@ pub(super) async fn handle(
                 .map(|holder| (holder.operation, holder.manager))
                 .unwrap_or_default();
             AgentServer {
-                name: server.config.name.clone(),
-                cluster: server.config.cluster.clone(),
+                name: name.clone(),
+                cluster: cluster.clone(),
                 stored_epoch: stored.epoch,
                 holder_operation: operation,
                 holder_manager: manager,

@@ -34,6 +34,7 @@ mod get_agent_info;
 mod hold_down;
 mod locate_gtids;
 mod make_writable;
+mod observe_binlog_server;
 mod observe_server;
 mod probe_server;
 mod promote;
@@ -127,6 +128,7 @@ service! {
         [ReadSegmentStream = read_segment::Chunks]
 
         survey_logs: SurveyLogsRequest => v1::SurveyLogsResponse;
+        observe_binlog_server: ObserveBinlogServerRequest => v1::ObserveBinlogServerResponse;
         find_relay_logs: FindRelayLogsRequest => v1::FindRelayLogsResponse;
         locate_gtids: LocateGtidsRequest => v1::LocateGtidsResponse;
         describe_event: DescribeEventRequest => v1::DescribeEventResponse;

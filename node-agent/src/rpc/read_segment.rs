@@ -24,7 +24,9 @@ pub(super) async fn handle(
 ) -> Result<Response<Chunks>, AgentError> {
     let caller = admit::caller(&request)?;
     let request = request.into_inner();
-    admit::read(agent, &caller, &request.cluster, &request.server)?;
+    if admit::binlog_server(agent, &caller, &request.cluster, &request.server)?.is_none() {
+        admit::read(agent, &caller, &request.cluster, &request.server)?;
+    }
     let operation: OperationId = request.operation.parse()?;
     let id: SegmentId = request.segment_id.parse()?;
     let store = agent.segments.clone();

@@ -28,11 +28,11 @@ pub(super) type Progressing<M> = ReceiverStream<Result<M, Status>>;
 const WAITING_MESSAGES: usize = 8;
 
 /// What a change works with.
-pub(super) struct Work {
+pub(super) struct Work<S = Arc<LocalServer>> {
     /// The agent.
     pub(super) agent: Arc<Agent>,
     /// The server.
-    pub(super) server: Arc<LocalServer>,
+    pub(super) server: S,
     /// The call's context.
     pub(super) context: Context,
     /// When a caller of a single answer stops waiting.
@@ -56,7 +56,7 @@ where
     F: Future<Output = Result<T, AgentError>> + Send + 'static,
 {
     let deadline = Deadline::after(admitted.context.deadline);
-    let server = admitted.server.config.name.clone();
+    let server = admitted.context.server.clone();
     let (flight, admitted) = board(agent, admitted, lane, call).await?;
     let span = span(&admitted.context, call);
     let work = work(Work {
@@ -99,20 +99,20 @@ pub(super) enum Stall {
 ///
 /// # Errors
 /// The lane is busy; a newer epoch took over.
-pub(super) async fn run_streaming<M, F>(
+pub(super) async fn run_streaming<M, F, S>(
     agent: &Arc<Agent>,
-    admitted: Admitted,
+    admitted: Admitted<S>,
     lane: Lane,
     call: &'static str,
     stall: Stall,
-    work: impl FnOnce(Work, Progress<M>) -> F,
+    work: impl FnOnce(Work<S>, Progress<M>) -> F,
 ) -> Result<Response<Progressing<M>>, AgentError>
 where
     M: PartialEq + Clone + Send + 'static,
     F: Future<Output = Result<M, AgentError>> + Send + 'static,
 {
     let limit = admitted.context.deadline;
-    let server = admitted.server.config.name.clone();
+    let server = admitted.context.server.clone();
     let host = agent.config.name.clone();
     let (flight, admitted) = board(agent, admitted, lane, call).await?;
     let span = span(&admitted.context, call);
@@ -167,12 +167,12 @@ where
 }
 
 /// Waits for the lane; then the epoch is checked again, since it may have changed meanwhile.
-async fn board(
+async fn board<S>(
     agent: &Arc<Agent>,
-    admitted: Admitted,
+    admitted: Admitted<S>,
     lane: Lane,
     call: &'static str,
-) -> Result<(Flight, Admitted), AgentError> {
+) -> Result<(Flight, Admitted<S>), AgentError> {
     let context = &admitted.context;
     let owner = Owner {
         cluster: context.cluster.clone(),
@@ -183,7 +183,7 @@ async fn board(
         .flights
         .enter(lane, owner, context.deadline)
         .await
-        .map_err(|busy| named(on_wire(busy), &admitted.server.config.name))?;
+        .map_err(|busy| named(on_wire(busy), &context.server))?;
     if admitted.claimed {
         agent.epochs.check(context).map_err(on_wire)?;
     }

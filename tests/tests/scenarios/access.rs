@@ -139,6 +139,7 @@ async fn mutate(channel: &Channel, call: &str, context: Option<v1::CallContext>)
             let request = v1::SaveBinaryLogsRequest {
                 context,
                 from: position(120),
+                ..Default::default()
             };
             Answer::of_stream(logs.save_binary_logs(request).await).await
         }

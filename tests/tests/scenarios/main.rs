@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod access;
+mod binlog_servers;
 mod configured;
 mod customer;
 mod dead_host;

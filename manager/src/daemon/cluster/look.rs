@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Phase, Task};
 use crate::address;
 use crate::daemon::beside;
+use crate::daemon::binlog_servers;
 use crate::daemon::discover;
 use crate::daemon::readiness::{self, Known};
 use crate::daemon::state::State;
@@ -156,6 +157,13 @@ impl Task {
             // On a connection of its own: the one that pings all the time may have logged in when that was still possible.
             let (((views, addresses), reading), ping) =
                 futures::join!(read, observe::ping(&primary.address, &config.monitor));
+            let told = views.iter().find(|view| view.server == primary.name);
+            let told = told.and_then(|view| view.facts.as_ref().ok());
+            let id = told
+                .and_then(|facts| facts.identity.as_ref())
+                .map(|i| i.server_id);
+            let written = told.and_then(|facts| facts.binlog.as_ref()?.position.as_ref());
+            let copies = binlog_servers::look(&config, &agents, id, written).await;
             let explained = readiness::explain(&Known {
                 past: &past,
                 reading,
@@ -164,6 +172,7 @@ impl Task {
                 views: &views,
                 ping: &ping,
                 addresses: &addresses,
+                binlog_servers: &copies,
                 deposed: &deposed,
                 permit,
                 lease,

@@ -29,6 +29,7 @@ pub(super) fn first_status(config: &ClusterConfig) -> Status {
                 process: Process::Unknown,
             })
             .collect(),
+        binlog_servers: Vec::new(),
         lease: None,
     }
 }
@@ -67,6 +68,8 @@ impl Task {
                     .unwrap_or(Process::Unknown),
             })
             .collect();
+        let explained = self.explanation.borrow().clone();
+        let binlog_servers = explained.map(|explained| explained.binlog_servers);
         self.status.send_if_modified(|status| {
             let mut new = status.clone();
             if new.state != state {
@@ -81,6 +84,7 @@ impl Task {
             new.blocked = self.blocked().map(|blocked| blocked.to_string());
             new.deposed = guard::deposed(&self.past);
             new.servers = servers;
+            new.binlog_servers = binlog_servers.unwrap_or_default();
             new.lease = self.leases.status();
             let changed = !status.is_like(&new);
             *status = new;

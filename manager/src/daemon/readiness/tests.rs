@@ -50,6 +50,7 @@ fn explained(views: &[ServerView], permit: Result<(), Blocked>, deposed: &[Strin
         views,
         ping: &Ping::Answered,
         addresses: &[],
+        binlog_servers: &[],
         deposed,
         permit,
         of_another: None,
@@ -175,6 +176,7 @@ fn times(views: &[ServerView], past: &[Past]) -> (Expected, Expected) {
         views,
         ping: &Ping::Answered,
         addresses: &[],
+        binlog_servers: &[],
         deposed: &[],
         permit: Ok(()),
         of_another: None,
@@ -272,6 +274,7 @@ fn the_virtual_ip_is_where_the_primary_is_and_every_agent_can_move_it() {
             views: &views(),
             ping: &Ping::Answered,
             addresses,
+            binlog_servers: &[],
             deposed: &[],
             permit: Ok(()),
             of_another: None,
@@ -345,6 +348,7 @@ fn a_lease_that_is_wanted_must_be_held() {
             views: &views,
             ping: &Ping::Answered,
             addresses: &[],
+            binlog_servers: &[],
             deposed: &[],
             permit: Ok(()),
             of_another: None,
@@ -388,6 +392,7 @@ fn a_ping_that_cannot_log_in_is_told_before_it_matters() {
             views: &views(),
             ping,
             addresses: &[],
+            binlog_servers: &[],
             deposed: &[],
             permit: Ok(()),
             of_another: None,
@@ -539,4 +544,96 @@ fn what_replicas_lack_by_gtids_is_told_also_where_two_leaders_stop_a_failover() 
     for words in ["only db2 has", "only db3 has"] {
         assert!(why.contains(words), "{why}");
     }
+}
+
+#[test]
+fn binlog_servers_are_read_follow_the_primary_and_hold_what_replicas_lack() {
+    use crate::testing::at;
+    let seen = |server: &str, newest: Result<&str, &str>| SeenCopies {
+        server: server.to_owned(),
+        newest: newest
+            .map(|newest| (at(newest), "/copies".to_owned()))
+            .map_err(str::to_owned),
+    };
+    let explained = |views: &[ServerView], copies: &[SeenCopies]| {
+        let config = config(3);
+        explain(&Known {
+            config: &config,
+            primary: config.servers.first().unwrap(),
+            views,
+            ping: &Ping::Answered,
+            addresses: &[],
+            binlog_servers: copies,
+            deposed: &[],
+            permit: Ok(()),
+            of_another: None,
+            lease: Some(held()),
+            past: &[],
+            reading: Duration::ZERO,
+            unix_ms: 1,
+        })
+    };
+    let answers = |explanation: &Explanation| -> Vec<Answer> {
+        let of_copies = explanation.conditions.iter();
+        of_copies
+            .filter(|condition| condition.name.contains("binlog server"))
+            .map(|condition| condition.answer)
+            .collect()
+    };
+    let loss = |explanation: &Explanation| match &explanation.if_it_died {
+        IfItDied::Promote {
+            loss_if_host_died, ..
+        } => loss_if_host_died.clone(),
+        IfItDied::Refuse { why } => panic!("{why}"),
+    };
+    // The primary stands at 1:1308, its replicas have received up to 1:880.
+    let table = [
+        (
+            Ok("1:1308"),
+            [Answer::Yes, Answer::Yes],
+            "binlog1 follows db1",
+            "nothing when this was read: binlog server binlog1 holds up to mysql-bin.000001:1308",
+        ),
+        (
+            Ok("2:120"),
+            [Answer::Yes, Answer::Yes],
+            "binlog1 follows db1",
+            "nothing when this was read: binlog server binlog1 holds up to mysql-bin.000002:120",
+        ),
+        (
+            Ok("1:1094"),
+            [Answer::Yes, Answer::No],
+            "binlog1: it holds up to mysql-bin.000001:1094, and the primary had written up to mysql-bin.000001:1308",
+            "only the primary held what is between mysql-bin.000001:1094",
+        ),
+        (
+            Ok("1:120"),
+            [Answer::Yes, Answer::No],
+            "binlog1: it holds up to mysql-bin.000001:120",
+            "only the primary held what is between mysql-bin.000001:880",
+        ),
+        (
+            Err("no such directory"),
+            [Answer::No, Answer::Unknown],
+            "binlog1: no such directory",
+            "only the primary held what is between mysql-bin.000001:880",
+        ),
+    ];
+    for (newest, expected, sentence, lost) in table {
+        let explanation = explained(&views(), &[seen("binlog1", newest)]);
+        assert_eq!(answers(&explanation), expected, "{newest:?}");
+        assert_eq!(explanation.ready, expected[1] == Answer::Yes, "{newest:?}");
+        let told = explanation.binlog_servers.join("\n");
+        assert!(told.starts_with(sentence), "{newest:?}: {told}");
+        let found = loss(&explanation);
+        assert!(found.contains(lost), "{newest:?}: {found}");
+    }
+    // The one that goes furthest counts; a primary that cannot be asked leaves open who follows it.
+    let two = [seen("binlog1", Ok("1:1094")), seen("binlog2", Ok("1:1308"))];
+    let explanation = explained(&views(), &two);
+    assert!(loss(&explanation).contains("binlog server binlog2 holds up to"));
+    let mut silent = views();
+    of(&mut silent, 0).binlog = None;
+    let explanation = explained(&silent, &two[1..]);
+    assert_eq!(answers(&explanation), [Answer::Yes, Answer::Unknown]);
 }

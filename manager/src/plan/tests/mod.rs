@@ -1,5 +1,6 @@
 //! What holds for every plan, and the stories that are told of it.
 
+mod copies;
 mod order;
 mod pieces;
 mod sound;
@@ -34,6 +35,7 @@ impl Story {
                     },
                     None => DeadLog::Unreachable { why: "gone".into() },
                 },
+                binlog_servers: BinlogServerLogs::new(),
             },
         }
     }
@@ -63,6 +65,7 @@ impl Story {
                 let logs = match p.logs {
                     Logs::Binary => "tail",
                     Logs::Relay => "diff",
+                    Logs::BinlogServer => "copies",
                 };
                 let short = |p: &BinlogPosition| format!("{}:{}", p.file.sequence(), p.offset);
                 format!(
@@ -126,7 +129,8 @@ fn check(plan: &Plan) {
                                 ..
                             } => *p == piece.id && s == server,
                             Act::GenerateDiff { piece: p, .. }
-                            | Act::SaveBinaryLogs { piece: p, .. } => {
+                            | Act::SaveBinaryLogs { piece: p, .. }
+                            | Act::SaveCopies { piece: p, .. } => {
                                 *p == piece.id && piece.provider == *server
                             }
                             _ => false,

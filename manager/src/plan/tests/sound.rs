@@ -10,6 +10,7 @@ proptest! {
     fn every_plan_is_sound(
         replicas in proptest::collection::vec((0u64..20, 0u64..20, 0u64..20), 1..5),
         dead in proptest::option::of((0u64..20, 0u64..30)),
+        copies in proptest::collection::vec((0u64..20, 0u64..40, any::<bool>()), 0..3),
     ) {
         let offset = |n: u64| format!("1:{}", 120 + n * 10);
         let mut specs = Vec::new();
@@ -30,8 +31,15 @@ proptest! {
             let range = format!("{} {}", offset(from), offset(to));
             story.holdings.dead = DeadLog::Read { survey: Box::new(holds(&[&range], Some(&offset(to)))) };
         }
+        for ((from, to, verified), n) in copies.iter().filter(|(from, to, _)| from < to).zip(1..) {
+            let range = format!("{} {}", offset(*from), offset(*to));
+            let survey = holds(&[&range], Some(&offset(*to)));
+            let log = if *verified { copies::verified(survey) } else { copies::unusable() };
+            story.holdings.binlog_servers.insert(format!("binlog{n}"), log);
+        }
         let mut furthest = story.topology.survivors.iter().map(|s| s.replica.executed.clone().unwrap()).max().unwrap();
-        for survey in story.holdings.relay.values().chain(story.holdings.dead.survey()) {
+        let copied = || story.holdings.binlog_servers.values().filter_map(BinlogServerLog::survey);
+        for survey in story.holdings.relay.values().chain(story.holdings.dead.survey()).chain(copied()) {
             if let Some(last) = &survey.last_transaction {
                 furthest = furthest.max(last.end.clone());
             }
@@ -49,6 +57,7 @@ proptest! {
                         let survey = match piece.logs {
                             Logs::Relay => story.holdings.relay.get(&piece.provider).unwrap(),
                             Logs::Binary => story.holdings.dead.survey().unwrap(),
+                            Logs::BinlogServer => story.holdings.binlog_servers.get(&piece.provider).unwrap().survey().unwrap(),
                         };
                         prop_assert!(survey.ranges.iter().any(|r| r.from <= piece.range.from && piece.range.to <= r.to));
                         at = piece.range.to.clone();
@@ -58,7 +67,7 @@ proptest! {
             }
             Err(PlanError::NotHeld { range, .. }) => {
                 // Nobody holds the first byte of what is said to be missing.
-                let held = story.holdings.relay.values().chain(story.holdings.dead.survey())
+                let held = story.holdings.relay.values().chain(story.holdings.dead.survey()).chain(copied())
                     .any(|s| s.ranges.iter().any(|r| r.from <= range.from && range.from < r.to)
                         && s.last_transaction.as_ref().is_some_and(|t| t.end > range.from));
                 prop_assert!(!held, "{range}");

@@ -86,6 +86,15 @@ impl FakeAgent {
         }
     }
 
+    pub(crate) fn is_binlog_server(&self) -> bool {
+        self.server.starts_with("binlog")
+    }
+
+    /// Whoever asks a binlog server names the dead primary, and nobody else is asked so.
+    fn of_the_dead(&self, primary_server_id: u32) {
+        assert_eq!(primary_server_id, u32::from(self.is_binlog_server()));
+    }
+
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut FakeServer) -> T) -> T {
         change(lock(&self.world).server(&self.server))
     }

@@ -7,7 +7,7 @@ use proto::v1;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
-use super::{FakeAgent, Streamed, at, one};
+use super::{FakeAgent, Streamed, at, one, wire};
 use crate::logs::{self, FILE};
 use crate::world::{FakeServer, lock};
 
@@ -98,6 +98,7 @@ impl v1::log_service_server::LogService for FakeAgent {
     ) -> Result<Response<v1::SurveyLogsResponse>, Status> {
         self.fault("SurveyLogs").await?;
         let request = request.into_inner();
+        self.of_the_dead(request.primary_server_id);
         let server = self.change(|s| s.clone());
         let from = match request.kind() {
             v1::LogKind::Binary => request.from.map_or(4, |p| p.offset),
@@ -131,6 +132,19 @@ impl v1::log_service_server::LogService for FakeAgent {
         }))
     }
 
+    async fn observe_binlog_server(
+        &self,
+        request: Request<v1::ObserveBinlogServerRequest>,
+    ) -> Result<Response<v1::ObserveBinlogServerResponse>, Status> {
+        self.fault("ObserveBinlogServer").await?;
+        assert_eq!(request.into_inner().primary_server_id, 1);
+        let (received, folder) = self.change(|s| (s.received, s.folder.clone()));
+        Ok(Response::new(v1::ObserveBinlogServerResponse {
+            directory: folder.display().to_string(),
+            newest: wire(received),
+        }))
+    }
+
     async fn find_relay_logs(
         &self,
         _: Request<v1::FindRelayLogsRequest>,
@@ -150,7 +164,9 @@ impl v1::log_service_server::LogService for FakeAgent {
         request: Request<v1::DescribeEventRequest>,
     ) -> Result<Response<v1::DescribeEventResponse>, Status> {
         self.fault("DescribeEvent").await?;
-        let before = request.into_inner().before.unwrap().offset;
+        let request = request.into_inner();
+        self.of_the_dead(request.primary_server_id);
+        let before = request.before.unwrap().offset;
         let server = self.change(|s| s.clone());
         let event = open(&server)
             .event_before(&at(before))
@@ -173,10 +189,18 @@ impl v1::log_service_server::LogService for FakeAgent {
         let request = request.into_inner();
         self.check(&request.context)?;
         let from = request.from.unwrap().offset;
-        let id = format!("tail-{FILE}-{from}");
+        self.of_the_dead(request.primary_server_id);
+        // Copies may still grow: only of them an exact end is asked for.
+        assert_eq!(self.is_binlog_server(), request.to.is_some());
+        let kind = if self.is_binlog_server() {
+            "copy"
+        } else {
+            "tail"
+        };
+        let id = format!("{kind}-{FILE}-{from}");
         let segment = self.change(|s| {
             assert!(!s.alive, "mysqld runs while its log is read");
-            cut(s, &id, from, None)
+            cut(s, &id, from, request.to.map(|to| to.offset))
         });
         Ok(one(done(segment)))
     }

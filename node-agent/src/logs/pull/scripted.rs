@@ -135,6 +135,7 @@ macro_rules! service {
 
 service! {
     survey_logs: SurveyLogsRequest => v1::SurveyLogsResponse;
+    observe_binlog_server: ObserveBinlogServerRequest => v1::ObserveBinlogServerResponse;
     find_relay_logs: FindRelayLogsRequest => v1::FindRelayLogsResponse;
     locate_gtids: LocateGtidsRequest => v1::LocateGtidsResponse;
     describe_event: DescribeEventRequest => v1::DescribeEventResponse;

@@ -158,6 +158,7 @@ async fn a_change_without_the_stored_pair_is_refused_and_changes_nothing() {
                     file: "mysql-bin.000001".to_owned(),
                     offset: 4,
                 }),
+                ..Default::default()
             })
             .await
             .unwrap_err();
@@ -173,6 +174,7 @@ async fn a_change_without_the_stored_pair_is_refused_and_changes_nothing() {
                 file: "mysql-bin.000001".to_owned(),
                 offset: 4,
             }),
+            ..Default::default()
         })
         .await
         .unwrap()

@@ -99,6 +99,11 @@ impl Running {
     /// An agent `name` with the servers `NAME:3306` of app1 and `NAME:3307` of app2, with TLS by `authority` or in plain
     /// text. Background work runs.
     pub(super) async fn start(name: &str, authority: Option<&Authority>) -> Self {
+        Self::start_with(name, authority, "").await
+    }
+
+    /// The same with further sections of the configuration.
+    pub(super) async fn start_with(name: &str, authority: Option<&Authority>, more: &str) -> Self {
         let keep = tempfile::tempdir().unwrap();
         let folder = keep.path().to_path_buf();
         let security = match authority {
@@ -124,7 +129,7 @@ state_dir: state
 servers:
   - {{ name: '{name}:3306', cluster: app1, socket: no.sock, datadir: data }}
   - {{ name: '{name}:3307', cluster: app2, socket: no.sock }}
-"
+{more}"
         );
         let config = Config::parse(&text, Path::new("test.yaml"), &folder).unwrap();
         let agent = Agent::open(config).unwrap();

@@ -71,6 +71,7 @@ impl Host {
                 kind: kind.into(),
                 from: None,
                 latest: None,
+                ..Default::default()
             })
             .await
             .unwrap()
@@ -83,6 +84,7 @@ impl Host {
             .save_binary_logs(v1::SaveBinaryLogsRequest {
                 context: Some(context("db1:3306", 1, "op-1")),
                 from: Some(from.into()),
+                ..Default::default()
             })
             .await?;
         outcome(stream.into_inner()).await
@@ -229,6 +231,7 @@ async fn a_position_is_found_and_the_event_before_it_is_the_same_in_both_logs() 
                     kind: kind.into(),
                     before: Some(target.clone()),
                     latest: None,
+                    ..Default::default()
                 })
                 .await
                 .unwrap()

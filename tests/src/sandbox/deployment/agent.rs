@@ -18,7 +18,7 @@ use crate::sandbox::wait::{self, Look};
 /// How long an agent may take until it listens.
 const AGENT_START: Duration = Duration::from_secs(90);
 
-/// One agent of one server's host.
+/// One agent of one server's host, or of a binlog server's.
 #[derive(Debug)]
 pub struct Agent {
     name: String,
@@ -59,6 +59,30 @@ impl Agent {
             log,
             program: program.to_owned(),
             environment,
+            process: Mutex::new(None),
+        })
+    }
+
+    /// The same beside a directory of copies, without a server.
+    pub(super) fn of_binlog_server(
+        dir: &Path,
+        name: &str,
+        copies: &Path,
+        listen: SocketAddr,
+        program: &Path,
+    ) -> Result<Self, SandboxError> {
+        let state_dir = dir.join(format!("{name}-state"));
+        let config = files::of_binlog_server(dir, name, copies, listen, &state_dir)?;
+        Ok(Self {
+            name: name.to_owned(),
+            server: name.to_owned(),
+            address: listen,
+            listen,
+            config,
+            state_dir,
+            log: dir.join(format!("{name}.log")),
+            program: program.to_owned(),
+            environment: Vec::new(),
             process: Mutex::new(None),
         })
     }

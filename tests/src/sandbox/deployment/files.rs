@@ -109,11 +109,33 @@ pub(super) fn of_agent(
     Ok(config)
 }
 
+/// Writes the configuration of an agent beside a directory of copies.
+pub(super) fn of_binlog_server(
+    dir: &Path,
+    name: &str,
+    copies: &Path,
+    listen: SocketAddr,
+    state_dir: &Path,
+) -> Result<PathBuf, SandboxError> {
+    let config = dir.join(format!("{name}.yaml"));
+    write_yaml(
+        &config,
+        &json!({
+            "name": name,
+            "listen": listen.to_string(),
+            "state_dir": state_dir,
+            "tls": tls(dir, name),
+            "binlog_servers": [{ "name": name, "cluster": CLUSTER, "directory": copies }],
+        }),
+    )?;
+    Ok(config)
+}
+
 /// The manager's configuration; the password that it names is written.
 pub(super) fn of_manager(
     dir: &Path,
     cluster: &Cluster,
-    agents: &[Agent],
+    (agents, binlog_servers): (&[Agent], &[Agent]),
     spec: &DeploymentSpec,
 ) -> Result<Value, SandboxError> {
     let password = dir.join("monitor.password");
@@ -158,6 +180,11 @@ pub(super) fn of_manager(
         "monitor": monitor,
         "failover": failover,
     });
+    if !binlog_servers.is_empty() {
+        let of_one =
+            |agent: &Agent| json!({ "name": agent.name(), "agent": agent.address().to_string() });
+        config["binlog_servers"] = binlog_servers.iter().map(of_one).collect();
+    }
     if let Some(hooks) = &spec.hooks {
         config["hooks"] = hooks.clone();
     }

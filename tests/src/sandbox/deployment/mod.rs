@@ -29,11 +29,14 @@ use super::stall::StallingDisk;
 
 /// The name of the cluster in every configuration.
 pub const CLUSTER: &str = "app1";
+/// Number of the host of the first binlog server: no server's.
+const FIRST_BINLOG_SERVER: u8 = 200;
 
 /// Agents of all servers of a cluster, and the manager's configuration.
 #[derive(Debug)]
 pub struct Deployment {
     agents: Vec<Agent>,
+    binlog_servers: Vec<Agent>,
     dir: PathBuf,
     binaries: Binaries,
     manager_config: PathBuf,
@@ -80,11 +83,23 @@ impl Deployment {
                 environment,
             )?);
         }
+        let mut binlog_servers = Vec::new();
+        for ((name, copies), host) in spec.binlog_servers.iter().zip(FIRST_BINLOG_SERVER..) {
+            let address = cluster.network().host(host);
+            let listen = SocketAddr::from((address, cluster.network().port(address)?));
+            let whose = (CLUSTER, "agent", *name);
+            issue(&binaries, &certificates, whose, Some(address)).await?;
+            let program = &binaries.agent;
+            binlog_servers.push(Agent::of_binlog_server(
+                &dir, name, copies, listen, program,
+            )?);
+        }
         let manager_config = dir.join("manager.yaml");
-        let config = files::of_manager(&dir, cluster, &agents, spec)?;
+        let config = files::of_manager(&dir, cluster, (&agents, &binlog_servers), spec)?;
         files::write_yaml(&manager_config, &config)?;
         let deployment = Self {
             agents,
+            binlog_servers,
             dir,
             binaries,
             manager_config,
@@ -102,7 +117,16 @@ impl Deployment {
             },
         ))
         .await?;
+        try_join_all(deployment.binlog_servers.iter().map(Agent::start)).await?;
         Ok(deployment)
+    }
+
+    /// The agent of the binlog server with this number.
+    ///
+    /// # Panics
+    /// If there is none: an error in the test.
+    pub fn binlog_server(&self, number: usize) -> &Agent {
+        &self.binlog_servers[number]
     }
 
     /// The agent of the server with this number.

@@ -1,5 +1,7 @@
 //! What differs from a plain deployment.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 /// What differs from a plain deployment.
@@ -17,6 +19,8 @@ pub struct DeploymentSpec {
     pub monitor: Vec<(&'static str, Value)>,
     /// Further sections of the manager's configuration.
     pub more: Vec<(&'static str, Value)>,
+    /// Hosts without a server: the name of a binlog server and the directory of its copies.
+    pub binlog_servers: Vec<(&'static str, PathBuf)>,
     /// So many of the last servers have no agent and are not in the manager's configuration.
     pub outside: usize,
 }
@@ -61,6 +65,13 @@ impl DeploymentSpec {
     #[must_use]
     pub fn outside(mut self, servers: usize) -> Self {
         self.outside = servers;
+        self
+    }
+
+    /// With an agent beside this directory of copies.
+    #[must_use]
+    pub fn binlog_server(mut self, name: &'static str, directory: PathBuf) -> Self {
+        self.binlog_servers.push((name, directory));
         self
     }
 

@@ -118,6 +118,7 @@ fn evidence(form: Form, ended: &Ended) -> Result<(Evidence, PathBuf), Failure> {
             .collect(),
         copies: vec![(manifest.range.clone(), walk(&copy))],
         dead: holdings.dead.clone(),
+        binlog_servers: holdings.binlog_servers.clone(),
         compared: (1, 0),
     };
     Ok((evidence, copy))
