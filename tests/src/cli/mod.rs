@@ -15,8 +15,8 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 use servers::{fetch_all, up};
 use suites::{
-    against_replication, experiments, kill_every_step, many_replicas, measure, network, play_matrix, show_demo,
-    tail, two_managers,
+    against_replication, experiments, kill_every_step, many_replicas, measure, network,
+    play_matrix, show_demo, tail, two_managers,
 };
 
 use crate::big::{self, Kind, Load};

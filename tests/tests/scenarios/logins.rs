@@ -10,7 +10,8 @@ use manager::config::ClusterConfig;
 use manager::observe;
 use manager::verdict::Ping;
 use node_agent::config::Config;
-use node_agent::mysqld::{Endpoint, Session, SqlError};
+use node_agent::mysqld::{Endpoint, Session, SqlError, account};
+use tests::sandbox::accounts::AGENT;
 use tests::sandbox::binaries;
 use tests::sandbox::{ClusterSpec, Server, ServerKind};
 
@@ -71,15 +72,19 @@ impl Files {
 
     /// Logs in as an agent does with these keys of its server.
     async fn agent(&self, server: &Server, keys: &str) -> Result<String, SqlError> {
+        let mut session = self.session(server, keys).await?;
+        let user = session.query_value("SELECT CURRENT_USER()", LIMIT).await?;
+        Ok(user.unwrap_or_default())
+    }
+
+    async fn session(&self, server: &Server, keys: &str) -> Result<Session, SqlError> {
         let text = format!(
             "name: db1\nlisten: 127.0.0.1:0\nplaintext: true\nservers: [{{name: 'db1:3306', cluster: app1, socket: {}{keys}}}]\n",
             server.socket().display()
         );
         let config = Config::parse(&text, Path::new("node-agent.yaml"), self.0.path()).unwrap();
         let endpoint = Endpoint::from_config(&config.servers[0]).unwrap();
-        let mut session = Session::connect(&endpoint, LIMIT).await?;
-        let user = session.query_value("SELECT CURRENT_USER()", LIMIT).await?;
-        Ok(user.unwrap_or_default())
+        Session::connect(&endpoint, LIMIT).await
     }
 }
 
@@ -181,7 +186,57 @@ async fn mysql_9_7_over_tls_and_by_socket() -> Outcome {
     let install = "INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'";
     assert!(OPERATIONS.contains(install));
     server.exec(install).await?;
+    who_may_end_sessions(&files, server, keys).await?;
     by_socket(&files, server, "WITH auth_socket").await
+}
+
+/// What the agent's account lacks is told before the server refuses it, and the statement that is told mends it.
+async fn who_may_end_sessions(files: &Files, server: &Server, keys: &str) -> Outcome {
+    files.write("shipped", AGENT.password);
+    let shipped = format!(", user: {}, password_file: shipped", AGENT.user);
+    let found = async |keys: &str| {
+        let mut session = files.session(server, keys).await.unwrap();
+        account::read(&mut session, LIMIT).await.unwrap().unwrap()
+    };
+    let of_shipped = found(&shipped).await;
+    assert_eq!(of_shipped.name, "'mha_agent'@'localhost'");
+    assert_eq!(of_shipped.missing, Vec::<&str>::new());
+    // All that older servers ask for.
+    server
+        .exec("GRANT CONNECTION_ADMIN ON *.* TO plain@'%'")
+        .await?;
+    let lacking = found(keys).await;
+    assert_eq!(lacking.name, "'plain'@'%'");
+    assert_eq!(lacking.missing, ["SYSTEM_USER"]);
+
+    // The applier's threads are such sessions, as are those of root.
+    let mut admin = server.admin().await?;
+    let id = admin.value("SELECT CONNECTION_ID()").await?;
+    let kill = async || {
+        let mut session = files.session(server, keys).await.unwrap();
+        session.exec(&format!("KILL {id}"), LIMIT).await
+    };
+    assert_eq!(kill().await.unwrap_err().errno(), Some(1095));
+    server
+        .exec_all(&[
+            "CREATE ROLE may_end",
+            "GRANT SYSTEM_USER ON *.* TO may_end",
+            "GRANT may_end TO plain@'%'",
+        ])
+        .await?;
+    assert_eq!(found(keys).await.missing, ["SYSTEM_USER"], "not active");
+    server.exec("SET DEFAULT ROLE may_end TO plain@'%'").await?;
+    assert_eq!(found(keys).await.missing, Vec::<&str>::new());
+    server.exec("DROP ROLE may_end").await?;
+    let grant = format!(
+        "GRANT {} ON *.* TO {}",
+        lacking.missing.join(", "),
+        lacking.name
+    );
+    server.exec(&grant).await?;
+    assert_eq!(found(keys).await.missing, Vec::<&str>::new());
+    kill().await.unwrap();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ mod delayed;
 mod differential;
 mod encrypted;
 mod errant;
+mod filtered;
 mod gtid_algebra;
 mod hooks;
 mod leased;

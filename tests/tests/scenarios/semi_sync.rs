@@ -2,6 +2,8 @@
 //! that was acknowledged; replicas that ask for it replay through the local source, which has none; and the commits of the new
 //! primary wait for its replicas, as those of the old one did.
 
+use manager::plan::{SemiSync, SourceSide};
+use tests::sandbox::deployment::server_name;
 use tests::sandbox::replica::{self, ReplicaStatus};
 use tests::sandbox::wait::{self, Look};
 use tests::sandbox::{ClusterSpec, SandboxError, Server, ServerKind};
@@ -76,8 +78,24 @@ async fn nothing_acknowledged_is_lost_with_the_host(kind: ServerKind) -> Result<
         .await?;
     scene.host_of_the_primary_is_gone()?;
     let expected = Expected::all().up_to(played.end()?, 12);
-    let (_, winner) = scene.survives(&expected).await?;
+    let (ended, winner) = scene.survives(&expected).await?;
     expect_eq("number of the new primary", &winner, &1)?;
+    let decided = ended
+        .report
+        .plan
+        .as_ref()
+        .and_then(|p| p.semi_sync.as_ref());
+    let names = [1, 2].map(|number| server_name(scene.cluster.server(number)));
+    let wanted = SemiSync {
+        old_primary: server_name(scene.cluster.primary()),
+        waited_for: names.to_vec(),
+        new_primary: names[0].clone(),
+        source_side: SourceSide::Off,
+        acknowledging: vec![names[1].clone()],
+        wait_for: 1,
+        timeout_ms: Some(600_000),
+    };
+    expect_eq("what was decided", &decided, &Some(&wanted))?;
     let (primary, follower) = (scene.cluster.server(1), scene.cluster.server(2));
     let waits = named(primary, "VARIABLES", "rpl_semi_sync_master_enabled").await?;
     expect_eq("commits of the new primary wait", &waits.as_str(), &"ON")?;
