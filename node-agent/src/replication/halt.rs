@@ -27,6 +27,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::ReplicationError;
 use super::drain::failure;
 use super::local::{Control, small};
@@ -37,6 +39,9 @@ use crate::mysqld::{Deadline, SqlError};
 
 /// Pause between looks at an applier that is stopping.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long a killed applier gets before it is killed once more. One of 8.0.15 was seen to go on waiting for events for as long as
+/// anybody looked; a KILL between its look at the flag and its sleep would not wake it.
+const KILL_AGAIN: Duration = Duration::from_millis(500);
 /// `ER_NO_SUCH_THREAD`: it ended by itself.
 const NO_SUCH_THREAD: u16 = 1094;
 
@@ -74,9 +79,12 @@ pub(super) async fn halt(
             maybe_twice,
         });
     }
-    let killed =
-        must_kill(&status, received, variables) && kill(control, &status, deadline).await?;
-    if !killed {
+    let killed = if must_kill(&status, received, variables) {
+        kill(control, &status, deadline).await?
+    } else {
+        None
+    };
+    if killed.is_none() {
         let stop = control.dialect.stop_applier();
         control.session.exec(&stop, deadline.remaining()).await?;
     }
@@ -84,7 +92,7 @@ pub(super) async fn halt(
     Ok(Halted {
         status,
         half_transaction,
-        killed,
+        killed: killed.is_some(),
         maybe_twice,
     })
 }
@@ -102,20 +110,27 @@ fn must_kill(status: &ReplicaStatus, received: &Received, variables: &Variables)
         }
 }
 
-/// Kills the applier's coordinating thread; `false` if none was found.
+/// Kills the applier's coordinating thread and returns its id; `None` if none was found.
 async fn kill(
     control: &mut Control,
     status: &ReplicaStatus,
     deadline: Deadline,
-) -> Result<bool, ReplicationError> {
+) -> Result<Option<u64>, ReplicationError> {
     let Some(thread) = applier_thread(control, status, deadline).await? else {
-        return Ok(false);
+        return Ok(None);
     };
-    match control
-        .session
-        .exec(&format!("KILL {thread}"), small(deadline))
-        .await
-    {
+    let found = kill_thread(control, thread, deadline).await?;
+    Ok(found.then_some(thread))
+}
+
+/// False if there is no such thread.
+async fn kill_thread(
+    control: &mut Control,
+    thread: u64,
+    deadline: Deadline,
+) -> Result<bool, ReplicationError> {
+    let kill = format!("KILL {thread}");
+    match control.session.exec(&kill, small(deadline)).await {
         Ok(()) => Ok(true),
         Err(SqlError::Refused {
             errno: NO_SUCH_THREAD,
@@ -178,18 +193,19 @@ fn coordinator(threads: &[(u64, String)], applier_state: &str) -> Option<u64> {
         .map(|(id, _)| *id)
 }
 
-/// Waits until the applier stands still.
+/// Waits until the applier stands still. `killed`: its thread, if it was killed.
 async fn stopped(
     control: &mut Control,
-    killed: bool,
+    killed: Option<u64>,
     deadline: Deadline,
 ) -> Result<ReplicaStatus, ReplicationError> {
+    let mut kill_again = Instant::now() + KILL_AGAIN;
     loop {
         let status = control.replica().await?;
         if !status.applier_running {
             // A killed applier reports an error of its own; a stopped one none, or it failed before.
             return match failure(control, &status) {
-                Some(error) if !killed => Err(error),
+                Some(error) if killed.is_none() => Err(error),
                 _ => Ok(status),
             };
         }
@@ -199,6 +215,10 @@ async fn stopped(
                 doing: "stopping the applier",
                 found: status.applier_state,
             });
+        }
+        if let Some(thread) = killed.filter(|_| Instant::now() >= kill_again) {
+            kill_thread(control, thread, deadline).await?;
+            kill_again = Instant::now() + KILL_AGAIN;
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -3,10 +3,13 @@
 //! Only valid after the receiver was stopped: then they are final, and what they end with decides how the applier may
 //! be stopped.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use binlog_core::{BinlogPosition, RelayFileName, RelayLogs, ServerId, UnfinishedTail, read_index};
+use binlog_core::{
+    BinlogPosition, LogError, RelayFileName, RelayLogs, ServerId, UnfinishedTail, read_index,
+};
 
 use super::ReplicationError;
 use super::local::Control;
@@ -63,7 +66,7 @@ impl RelayFiles {
         blocking("listing relay logs", move || {
             let directory = base.parent().map_or_else(PathBuf::new, PathBuf::from);
             let mut files = Vec::new();
-            for entry in read_index(&index)? {
+            for entry in entries(&index)? {
                 let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {
                     continue;
                 };
@@ -95,8 +98,26 @@ impl RelayFiles {
         self.files.iter().map(|(_, path)| path.clone()).collect()
     }
 
-    /// Reads what was received from the applier's file on. Walks those files once.
+    /// Reads what was received from the applier's file on. Walks those files once, and again where the applier got through
+    /// with one meanwhile and the server deleted it: what was in it is executed.
     pub async fn received(&self, status: &ReplicaStatus) -> Result<Received, ReplicationError> {
+        let mut there = self.clone();
+        loop {
+            match there.received_now(status).await {
+                Err(ReplicationError::Log(error)) if is_absent(&error) => {
+                    let before = there.files.len();
+                    there.files.retain(|(_, path)| path.exists());
+                    // The server writes the last one; whatever became of that, it was not purged.
+                    if there.files.len() == before || there.files.is_empty() {
+                        return Err(error.into());
+                    }
+                }
+                read => return read,
+            }
+        }
+    }
+
+    async fn received_now(&self, status: &ReplicaStatus) -> Result<Received, ReplicationError> {
         let first = status.relay.as_ref().map(|relay| relay.file.clone());
         let files: Vec<_> = self
             .files
@@ -122,6 +143,30 @@ impl RelayFiles {
             })
         })
         .await
+    }
+}
+
+/// How long the index of the relay logs may be away.
+const INDEX_AWAY: Duration = Duration::from_secs(1);
+
+/// Entries of the index. MySQL deletes it when it purges relay logs, and then gives its name to a new one.
+fn entries(index: &Path) -> Result<Vec<PathBuf>, LogError> {
+    let began = Instant::now();
+    loop {
+        match read_index(index) {
+            Err(error) if is_absent(&error) && began.elapsed() < INDEX_AWAY => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            read => return read,
+        }
+    }
+}
+
+fn is_absent(error: &LogError) -> bool {
+    match error {
+        LogError::Missing { .. } => true,
+        LogError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        _ => false,
     }
 }
 
@@ -194,6 +239,46 @@ fn words_of(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_that_is_being_replaced_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = folder.path().join("relay-bin.index");
+        let writing = {
+            let index = index.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::write(index, "./relay-bin.000007\n").unwrap();
+            })
+        };
+        let found = entries(&index).unwrap();
+        assert!(found[0].ends_with("relay-bin.000007"), "{found:?}");
+        writing.join().unwrap();
+        std::fs::remove_file(&index).unwrap();
+        assert!(is_absent(&entries(&index).unwrap_err()));
+    }
+
+    #[tokio::test]
+    async fn relay_logs_that_are_purged_meanwhile_are_left_out_but_never_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut status = crate::replication::channel::tests::status("db1", 3306, "repl");
+        status.relay = None;
+        let files = |numbers: &[u32]| RelayFiles {
+            files: numbers
+                .iter()
+                .map(|number| {
+                    let name = format!("relay-bin.{number:06}");
+                    (name.parse().unwrap(), folder.path().join(name))
+                })
+                .collect(),
+            owner: ServerId(2),
+        };
+        std::fs::write(folder.path().join("relay-bin.000003"), "").unwrap();
+        let received = files(&[1, 2, 3]).received(&status).await.unwrap();
+        assert_eq!(received.whole_end, None);
+        let gone = files(&[1, 2]).received(&status).await.unwrap_err();
+        assert!(gone.to_string().contains("relay-bin.000001"), "{gone}");
+    }
 
     fn tail(tables: &[(&str, &str)], statements: &[&str], truncated: bool) -> UnfinishedTail {
         UnfinishedTail {
