@@ -205,6 +205,16 @@ impl Dialect {
         self.replica_verb("START", " SQL_THREAD")
     }
 
+    /// Starts the applier up to a place in its source's log, where it stops by itself (MariaDB).
+    pub fn start_applier_until(&self, end: &BinlogPosition) -> String {
+        let until = format!(
+            " SQL_THREAD UNTIL MASTER_LOG_FILE={}, MASTER_LOG_POS={}",
+            quote(end.file.as_str()),
+            end.offset
+        );
+        self.replica_verb("START", &until)
+    }
+
     /// Starts both threads.
     pub fn start_both(&self) -> String {
         self.replica_verb("START", "")

@@ -11,7 +11,9 @@ use super::ReplicationError;
 use super::executed::domains_are_level;
 use super::local::Control;
 use super::relay::Received;
+use super::unblock::Unblock;
 use super::watch::{Seen, Watch};
+use crate::mysqld::Deadline;
 use crate::mysqld::status::ReplicaStatus;
 
 /// Longest wait for START.
@@ -44,8 +46,9 @@ pub(super) async fn start_if_stopped(
 pub(super) async fn wait(
     control: &mut Control,
     received: &Received,
+    mut unblock: Unblock,
     stall: Duration,
-    started: bool,
+    mut started: bool,
     on_progress: &mut (dyn FnMut(Option<&BinlogPosition>) + Send),
 ) -> Result<Drained, ReplicationError> {
     let mut watch = Watch::new(stall);
@@ -72,6 +75,9 @@ pub(super) async fn wait(
             });
         }
         watch.count_work(control).await?;
+        started |= unblock
+            .look(control, &status, Deadline::after(stall))
+            .await?;
         watch.pause().await;
     }
 }

@@ -35,6 +35,7 @@ pub mod resume;
 mod revive;
 mod serve;
 mod settle;
+mod unblock;
 mod watch;
 pub mod way;
 

@@ -276,11 +276,9 @@ async fn point_back(control: &mut Control, record: &ChannelRecord, error: &Repli
     let back = async {
         let stop = control.dialect.stop_both();
         control.session.exec(&stop, BACK_LIMIT).await?;
-        let sql = control.dialect.change(&options);
-        control
-            .session
-            .query("CHANGE MASTER TO (where it was)", &sql, BACK_LIMIT)
-            .await
+        let deadline = Deadline::after(BACK_LIMIT);
+        let what = "CHANGE MASTER TO (where it was)";
+        change::make(control, what, options, Some(original), false, deadline).await
     }
     .await;
     if let Err(second) = back {

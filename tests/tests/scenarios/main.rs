@@ -10,6 +10,7 @@ mod customer;
 mod dead_host;
 mod delayed;
 mod differential;
+mod domains;
 mod encrypted;
 mod errant;
 mod filtered;

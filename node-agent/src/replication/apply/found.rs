@@ -12,6 +12,7 @@ use crate::mysqld::{Remembered, observe};
 use crate::replication::channel::{LOCAL_SOURCE_HOST, OriginalChannel, Phase, REPLAY_USER_PREFIX};
 use crate::replication::local::{Local, small};
 use crate::replication::relay::{Received, RelayFiles, blocking};
+use crate::replication::unblock::Unblock;
 use crate::replication::way::{self, Choice, Situation};
 use crate::replication::{ReplicationError, change, credentials, drain, executed, globals};
 use crate::source::feed::EventFeed as _;
@@ -125,9 +126,11 @@ impl Apply<'_> {
         let started = drain::start_if_stopped(&mut self.control, &status).await?;
         // The applier works while its relay logs are read.
         let received = files.received(&status).await?;
+        let unblock = Unblock::new(&self.control, &self.variables, &status, &received);
         let drained = drain::wait(
             &mut self.control,
             &received,
+            unblock,
             self.request.stall,
             started,
             &mut |executed| {
