@@ -14,6 +14,8 @@
 //!
 //! Variables are never named by version: what `SHOW VARIABLES` did not show is not set.
 
+use binlog_core::BinlogPosition;
+
 use super::ServerVersion;
 use super::session::quote;
 

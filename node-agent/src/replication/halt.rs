@@ -111,7 +111,7 @@ fn must_kill(status: &ReplicaStatus, received: &Received, variables: &Variables)
 }
 
 /// Kills the applier's coordinating thread and returns its id; `None` if none was found.
-async fn kill(
+pub(super) async fn kill(
     control: &mut Control,
     status: &ReplicaStatus,
     deadline: Deadline,
@@ -194,7 +194,7 @@ fn coordinator(threads: &[(u64, String)], applier_state: &str) -> Option<u64> {
 }
 
 /// Waits until the applier stands still. `killed`: its thread, if it was killed.
-async fn stopped(
+pub(super) async fn stopped(
     control: &mut Control,
     killed: Option<u64>,
     deadline: Deadline,
