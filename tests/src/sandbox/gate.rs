@@ -6,8 +6,7 @@
 //! thread runs as it does in production. It can also refuse all connections (a dead host's kernel) or fall silent (a
 //! host that is gone).
 //!
-//! An encrypted connection passes as it is; a replica that uses one cannot be held. Compressed connections are not
-//! understood; nothing in the sandbox asks for them.
+//! An encrypted or compressed connection passes as it is; a replica that uses one cannot be held.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -181,8 +180,8 @@ async fn connection(mut client: TcpStream, target: SocketAddr, mut state: watch:
 struct Asked {
     /// The server id of the replica that asked for the log; 0 if nobody did.
     replica: AtomicU32,
-    /// Nothing behind this can be understood.
-    encrypted: AtomicBool,
+    /// Nothing behind this can be understood: it is encrypted or compressed.
+    opaque: AtomicBool,
     /// Each event comes behind two bytes of semi-synchronous replication.
     semi_sync: AtomicBool,
 }
@@ -247,6 +246,16 @@ fn is_ssl_request(packet: &[u8]) -> bool {
         && flags.is_some_and(|flags| flags & CLIENT_SSL != 0)
 }
 
+/// A login that asks for compression: CLIENT_COMPRESS or CLIENT_ZSTD_COMPRESSION_ALGORITHM among its flags.
+fn is_compressed_login(packet: &[u8]) -> bool {
+    const COMPRESSED: u32 = 0x20 | 1 << 26;
+    let Some((header, payload)) = packet.split_at_checked(4) else {
+        return false;
+    };
+    let flags = payload.first_chunk().copied().map(u32::from_le_bytes);
+    header.last() == Some(&1) && flags.is_some_and(|flags| flags & COMPRESSED != 0)
+}
+
 /// COM_QUERY `SET @rpl_semi_sync_slave= 1`, or with the new name: what a semi-synchronous replica says before its dump.
 fn asks_for_semi_sync(packet: &[u8]) -> bool {
     const COM_QUERY: u8 = 3;
@@ -287,6 +296,7 @@ async fn requests(
     mut state: watch::Receiver<State>,
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();
+    let mut first = true;
     loop {
         packet(&mut from, &mut buffer).await?;
         if let Some(server_id) = dumping_replica(&buffer) {
@@ -296,11 +306,12 @@ async fn requests(
             asked.semi_sync.store(true, Ordering::SeqCst);
         }
         // Known before the server can answer.
-        let encrypted = is_ssl_request(&buffer);
-        asked.encrypted.fetch_or(encrypted, Ordering::SeqCst);
+        let is_first = std::mem::take(&mut first);
+        let opaque = is_first && (is_ssl_request(&buffer) || is_compressed_login(&buffer));
+        asked.opaque.fetch_or(opaque, Ordering::SeqCst);
         not_silent(&mut state).await;
         to.write_all(&buffer).await?;
-        if encrypted {
+        if opaque {
             return raw(from, to, state).await;
         }
     }
@@ -367,7 +378,7 @@ async fn answers(
     loop {
         let mut header = [0_u8; 4];
         from.read_exact(&mut header).await?;
-        if asked.encrypted.load(Ordering::SeqCst) {
+        if asked.opaque.load(Ordering::SeqCst) {
             not_silent(&mut state).await;
             to.write_all(&header).await?;
             return raw(from, to, state).await;
@@ -451,6 +462,15 @@ mod tests {
         login.extend(b"user\0");
         assert!(!is_ssl_request(&login));
         assert!(!is_ssl_request(&[1, 0, 0, 1, 0]));
+    }
+
+    #[test]
+    fn a_login_that_asks_for_compression_is_told_from_others() {
+        let login = |flags: u32| [&[36, 0, 0, 1][..], &flags.to_le_bytes(), b"rest"].concat();
+        assert!(is_compressed_login(&login(0x0000_0220)));
+        assert!(is_compressed_login(&login(0x0400_0200)));
+        assert!(!is_compressed_login(&login(0x0000_0200)));
+        assert!(!is_compressed_login(&[1, 0, 0, 1, 0x20]));
     }
 
     #[test]
