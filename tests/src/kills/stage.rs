@@ -73,7 +73,8 @@ impl Stage {
                 0 => {
                     cluster.hold(1, &end);
                     cluster.wait_caught_up().await?;
-                    cluster.server(2).exec("STOP SLAVE SQL_THREAD").await?;
+                    let stop = servers.kind.statement("STOP SLAVE SQL_THREAD");
+                    cluster.server(2).exec(&stop).await?;
                 }
                 1 => {
                     cluster.hold(2, &end);
