@@ -105,9 +105,16 @@ fn must_kill(status: &ReplicaStatus, received: &Received, variables: &Variables)
     // With workers the position lags behind the work; without, it tells whether whole transactions are left.
     variables.parallel_workers() > 0
         || match (&status.executed, &received.whole_end) {
-            (Some(executed), Some(end)) => executed >= end,
+            // One that works is not inside it, whatever could be read of its relay logs (MariaDB with compressed events): a KILL
+            // would leave a definition made and not counted as executed.
+            (Some(executed), Some(end)) => executed >= end && is_waiting(status),
             _ => true,
         }
+}
+
+/// True if the applier says that it waits for more.
+fn is_waiting(status: &ReplicaStatus) -> bool {
+    status.applier_state.contains("has read all relay log")
 }
 
 /// Kills the applier's coordinating thread and returns its id; `None` if none was found.

@@ -163,6 +163,15 @@ fn by_gtid(found: &Situation<'_>) -> Result<(Way, String), String> {
     if mode != "ON" {
         return Err(format!("gtid_mode of the dead primary was {mode:?}"));
     }
+    let xa = |text: &str| {
+        let mut words = text.split_ascii_whitespace().map(str::to_ascii_uppercase);
+        words.next().as_deref() == Some("XA")
+    };
+    if let Some(tail) = &found.received.tail
+        && tail.statements.iter().any(|(_, text)| xa(text))
+    {
+        return Err("the part that it holds is of an XA transaction, which its worker does not roll back for the whole (error 1399)".to_owned());
+    }
     found.served.clone()?;
     Ok((Way::ByGtid, "it follows by AUTO_POSITION".to_owned()))
 }
@@ -332,6 +341,50 @@ mod tests {
             choice.to_string(),
             "beside its applier, from its read position: it has read up to b.000001:640, and holds a part of the transaction at b.000001:500"
         );
+    }
+
+    #[test]
+    fn a_part_of_an_xa_transaction_is_not_replayed_by_gtid() {
+        let part = |statements: &[&str]| Received {
+            whole_end: Some(at("000001:500")),
+            data_end: Some(at("000001:640")),
+            tail: Some(UnfinishedTail {
+                start: at("000001:500"),
+                end: at("000001:640"),
+                tables: Vec::new(),
+                statements: statements
+                    .iter()
+                    .map(|text| (None, (*text).to_owned()))
+                    .collect(),
+                truncated: false,
+            }),
+        };
+        for (statements, way) in [
+            (&["BEGIN", "INSERT INTO xa VALUES (1)"][..], Way::ByGtid),
+            (
+                &["XA START X'78',X'',1", "INSERT INTO t VALUES (1)"][..],
+                Way::Stopped,
+            ),
+        ] {
+            let (executed, read) = (at("000001:500"), at("000001:640"));
+            let choice = choose(&Situation {
+                changes_beside_applier: true,
+                points_here: false,
+                failed: None,
+                delay: Duration::ZERO,
+                applier_running: true,
+                relay_log_there: true,
+                auto_position: true,
+                source_gtid_mode: Some("ON"),
+                applied_in_file: false,
+                executed: Some(&executed),
+                read: Some(&read),
+                received: &part(statements),
+                held: &StreamRange::new(at("000001:300"), at("000001:900")),
+                served: &Ok(()),
+            });
+            assert_eq!(choice.way, way, "{choice}");
+        }
     }
 
     #[test]
